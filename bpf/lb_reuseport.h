@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * The memory that the primary, the workers and the kernel's BPF program share. Valid in C, in C++ and in BPF C.
+ *
+ *   lb_worker_page   one per slot, written by that slot's worker      (BPF array "workers", or a memfd without BPF)
+ *   lb_primary_page  one, written by the primary alone               (BPF array "primary", or a memfd without BPF)
+ *   lb_group         one per reuseport endpoint, written by primary   (BPF array "group")
+ *   lb_slot_picks    one per slot and reuseport endpoint, by the program (BPF array "picks")
+ *
+ * Every field has one writer; no cache line has two, but for the claim words, which are compare-and-swapped from both sides.
+ */
+#ifndef LB_REUSEPORT_H
+#define LB_REUSEPORT_H
+
+#include <linux/types.h>
+
+#define LB_LAYOUT_VERSION 1
+#define LB_PAGE_SIZE 4096
+#define LB_MAX_SLOTS 512     /* worker slots; a replacement takes a fresh one while the old drains */
+#define LB_MAX_ENDPOINTS 64  /* endpoints with a cell of their own on each worker's page */
+#define LB_MAX_CLAIMS 256    /* hand-offs that one worker may hold un-taken, over all endpoints */
+#define LB_LINE __attribute__((aligned(64)))
+
+/* A worker's figures for one endpoint. */
+struct lb_endpoint_cell {
+	__u64 accepted; /* connections taken from this endpoint */
+	__u32 settled;  /* picks of this worker's slot that are known to be over: accepted, or found not to be there */
+	__u32 waiting;  /* round-robin: 1 = give me a connection, I have nothing to do */
+};
+
+/* A claim word says whose a handed-off connection is: (generation << 2) | state. */
+enum lb_claim_state {
+	LB_CLAIM_FREE = 0,
+	LB_CLAIM_SENT = 1,    /* primary: on its way */
+	LB_CLAIM_TAKEN = 2,   /* worker: accept() yielded it */
+	LB_CLAIM_REFUSED = 3, /* worker: give it to another */
+};
+
+struct lb_worker_page {
+	/* line 0: written once, by the worker as it starts */
+	__u32 layout_version;
+	__u32 worker_id;
+	__u32 reserved0[14];
+	/* line 1: hot */
+	__u32 in_flight LB_LINE; /* connections accepted and not yet closed, over all endpoints */
+	__u32 reported;          /* load that the user reports on top */
+	__u64 heartbeat;
+	/* per endpoint */
+	struct lb_endpoint_cell cells[LB_MAX_ENDPOINTS] LB_LINE;
+	/* per hand-off */
+	__u32 claims[LB_MAX_CLAIMS] LB_LINE;
+} __attribute__((aligned(LB_PAGE_SIZE)));
+
+/* What the primary publishes to all workers. */
+struct lb_primary_page {
+	__u32 layout_version;
+	__u32 slot_max;   /* LB_MAX_SLOTS of the primary */
+	__u32 page_size;  /* sizeof(struct lb_worker_page) of the primary */
+	__u32 reserved0[13];
+	__u32 awake LB_LINE; /* 0: asleep, ring the doorbell; 1: will look before it sleeps */
+	__u32 work[LB_MAX_ENDPOINTS] LB_LINE; /* round-robin: connections that an idle worker could be given */
+} __attribute__((aligned(LB_PAGE_SIZE)));
+
+enum lb_selector {
+	LB_SELECT_LEAST_LOADED = 0,
+	LB_SELECT_P2C = 1,
+	LB_SELECT_RANDOM = 2,
+};
+
+/* What the program is told about one endpoint's group; written by the primary through mmap. */
+struct lb_group {
+	__u32 selector;    /* enum lb_selector: a change takes effect with the next pick */
+	__u32 slot_count;  /* slots in use: 0 .. slot_count-1 */
+	__u32 endpoint;    /* index of its cell on the workers' pages */
+	__u32 reserved0;
+	__u64 ready[LB_MAX_SLOTS / 64]; /* bit per slot: may be picked */
+	__u16 weight[LB_MAX_SLOTS];     /* 0 counts as 1; load is divided by it */
+} LB_LINE;
+
+/* What the program counts for one slot. */
+struct lb_slot_picks {
+	__u64 picks;        /* connections sent to the slot; one that came by SYN cookies counts at its SYN and at its ACK */
+	__u64 written_off;  /* low rung: picks no longer waited for; pending = picks - settled - written_off, modulo 2^32 */
+	__u64 decayed_ns;   /* low rung: start of the running 100 ms, after which half of the pending is written off (CLOCK_MONOTONIC) */
+	__u64 reserved0[5];
+} LB_LINE;
+
+/* One counter for each way out of the program; per-CPU array "exits". */
+enum lb_exit {
+	LB_EXIT_PICKED = 0,     /* a ready slot was chosen */
+	LB_EXIT_SINGLE,         /* only one slot was ready */
+	LB_EXIT_NO_READY,       /* none was: slot 0 queues */
+	LB_EXIT_SELECT_FAILED,  /* bpf_sk_select_reuseport refused: the kernel's hash decides */
+	LB_EXIT_NO_GROUP,       /* a map look-up failed: the kernel's hash decides */
+	LB_EXIT_MIGRATED,       /* picked a new home for a connection of a closed listener */
+	LB_EXIT_STRAY,          /* TCP segment that opens no connection (RST, half a handshake): the kernel's hash decides */
+	LB_EXIT_COUNT,
+};
+
+#endif /* LB_REUSEPORT_H */

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include <lb/endpoint.hh>
+#include <lb/policy.hh>
+#include <lb/result.hh>
+#include <lb/status.hh>
+
+#include "sys/event_loop.hh"
+#include "wire/message.hh"
+#include "wire/scoreboard.hh"
+
+namespace lb {
+
+/// A worker as a backend sees it.
+struct Seat {
+  uint32_t worker = 0;  ///< worker id
+  uint32_t slot = 0;
+
+  bool operator==(const Seat&) const = default;
+};
+
+/// What a worker is given to listen on an endpoint. The descriptors stay the backend's.
+struct Grant {
+  Arrival arrival{};
+  std::vector<int> fds;
+  uint32_t value[3] = {};  ///< what the worker's acceptor needs to know beside
+};
+
+/// What the primary lends to its backends.
+struct Surroundings {
+  EventLoop& loop;
+  const std::string& loop_reason;  ///< why the loop is not io_uring; empty if it is
+  Scoreboard& scoreboard;
+  int doorbell;                    ///< by which workers wake the primary
+  unsigned window;
+  unsigned queue_max;
+  bool strict;                     ///< a fallback is an error
+  /// Sends a control message to a worker; EAGAIN when it does not read what it has: try again in a later turn.
+  std::function<Result<void>(uint32_t worker, Message& message, std::span<const int> fds)> tell;
+};
+
+/// What a worker asked for.
+struct ListenRequest {
+  Endpoint endpoint;
+  int backlog = 0;
+  bool v6only = false;
+  uint32_t cell = 0;  ///< index of the endpoint's cell on the workers' pages
+  Policy policy;      ///< as requested
+};
+
+/// The seam: how the connections of one endpoint reach the workers. The primary has one for each endpoint.
+class EndpointBackend {
+ public:
+  virtual ~EndpointBackend() = default;
+
+  virtual Result<Grant> grant(Seat seat) noexcept = 0;
+  /// The worker listens: connections may go to it.
+  virtual void ready(Seat seat) noexcept = 0;
+  /// The worker is to finish: no new connection goes to it.
+  virtual void draining(Seat seat) noexcept = 0;
+  /// The worker has closed its listener or is gone: what waits for it alone goes to others.
+  virtual void left(Seat seat) noexcept = 0;
+
+  /// The cluster shuts down: turn new clients away.
+  virtual void refuse_new() noexcept = 0;
+  /// After refuse_new: every client that got in has reached a queue that workers empty. `handshakes`: wait for those under way.
+  virtual bool quiet(bool handshakes) noexcept = 0;
+
+  /// At the end of each turn of the loop.
+  virtual void turn() noexcept {}
+  /// Before the loop sleeps; false: there is work, turn again.
+  virtual bool may_sleep() noexcept { return true; }
+  /// When `turn` wants to be called next, in ms; negative: when something happens.
+  virtual int next_turn_ms() noexcept { return -1; }
+
+  virtual Result<Endpoint> address() const noexcept = 0;
+  /// Fills in what it knows: effective policy, rung, reason, queues and the workers' loads.
+  virtual void describe(EndpointStatus& status) const = 0;
+};
+
+Result<std::unique_ptr<EndpointBackend>> make_shared_backend(Surroundings& around, const ListenRequest& request) noexcept;
+Result<std::unique_ptr<EndpointBackend>> make_reuseport_backend(Surroundings& around, const ListenRequest& request) noexcept;
+Result<std::unique_ptr<EndpointBackend>> make_round_robin_backend(Surroundings& around, const ListenRequest& request) noexcept;
+
+/// True when the kernel runs our eBPF selection: what `auto` decides by.
+bool ebpf_selection_works(const Scoreboard& scoreboard) noexcept;
+
+}  // namespace lb

@@ -1,0 +1,371 @@
+// SPDX-License-Identifier: MIT
+// The reuseport backend: one SO_REUSEPORT socket for each slot, made and kept for life by the primary, so that a queue
+// outlives its worker. A program in the kernel picks the slot for each connection. The workers' side is in
+// worker/slot_acceptor. Down the ladder, each step said in the status: eBPF with the kernel's backlog, eBPF with what the
+// workers publish, classic BPF, the kernel's own hash.
+#include <algorithm>
+#include <optional>
+
+#include "backends/backend.hh"
+#include "backends/classic_program.hh"
+#include "backends/reuseport_program.hh"
+#include "sys/error.hh"
+#include "sys/half_open.hh"
+#include "sys/process.hh"
+#include "sys/socket.hh"
+#include "wire/channel.hh"
+
+namespace lb {
+namespace {
+
+constexpr int kRetry_ms = 20;  // a worker that does not read its control channel is told again
+constexpr uint64_t kSweep_ns = 90'000'000;        // two looks find a worker that does not come for its queue, within 200 ms
+constexpr uint64_t kIdleSweep_ns = 500'000'000;
+
+class ReuseportBackend final : public EndpointBackend {
+ public:
+  ReuseportBackend(Surroundings& around, const ListenRequest& request) : around_(around), request_(request) {}
+
+  Result<void> open() noexcept;
+
+  Result<Grant> grant(Seat seat) noexcept override;
+  void ready(Seat seat) noexcept override;
+  void draining(Seat seat) noexcept override;
+  void left(Seat seat) noexcept override;
+  void refuse_new() noexcept override;
+  void turn() noexcept override;
+  int next_turn_ms() noexcept override;
+  bool quiet(bool handshakes) noexcept override;
+  Result<Endpoint> address() const noexcept override { return address_; }
+  void describe(EndpointStatus& status) const override;
+
+ private:
+  struct Slot {
+    UniqueFd socket;
+    std::optional<Seat> seat;      // whose it is
+    std::optional<Seat> adopter;   // who empties it while it is nobody's
+    uint32_t place = 0;            // in the order of listening, which is the group's own
+    bool ready = false;
+    bool owed_siblings = false;    // its worker has not been told of all siblings yet
+    bool leaving = false;          // its worker drains
+    bool hung = false;             // out of the pick: it had nothing in hand and still did not come for its queue
+    bool had_backlog = false;      // the next three: as of the last sweep
+    uint64_t accepted = 0;
+    uint64_t heartbeat = 0;
+  };
+
+  Selector selector() const noexcept {
+    return request_.policy.selector == Selector::standard ? Selector::least_loaded : request_.policy.selector;
+  }
+  Result<void> open_slot(uint32_t slot) noexcept;
+  Result<void> attach_program() noexcept;
+  Result<void> descend(Error why) noexcept;
+  void set_ready(uint32_t slot, bool ready) noexcept;
+  void attach_classic() noexcept;
+  void adopt_orphans() noexcept;
+  void give_up_adoptions(const Seat& seat) noexcept {
+    for (Slot& slot : slots_)
+      if (slot.adopter == seat) slot.adopter.reset();
+  }
+  bool tell(const Seat& seat, Act act, uint32_t slot, std::span<const int> fds = {}) noexcept;
+  bool tell_siblings(const Seat& seat, uint32_t first, std::span<const int> sockets) noexcept;
+  void tell_all_siblings(Slot& slot) noexcept;
+  bool orphaned(const Slot& slot) const noexcept { return slot.socket && (!slot.seat || slot.leaving) && !slot.adopter; }
+  void sweep() noexcept;
+  void look_at(uint32_t index) noexcept;
+  void find_adopter(uint32_t orphan) noexcept;
+  uint32_t in_flight(uint32_t slot) const noexcept { return atomic(around_.scoreboard.page(slot).in_flight).load(); }
+
+  Surroundings& around_;
+  ListenRequest request_;
+  Endpoint address_;
+  std::vector<Slot> slots_;  // by slot; one without a socket has never been asked for
+  uint32_t sockets_ = 0;
+  std::unique_ptr<ReuseportProgram> program_;
+  bool classic_ = false;
+  bool owing_ = false;  // something could not be told
+  uint64_t next_sweep_ns_ = 0;
+  std::string reason_;
+};
+
+/// Slot 0 holds the address: bound alone first, so that a port in use is an error even among SO_REUSEPORT's friends.
+/// Then, in this order: listen, attach, insert. (Attached before it listens, a socket gets a private group.)
+Result<void> ReuseportBackend::open() noexcept {
+  slots_.resize(around_.scoreboard.slots());
+  auto socket = bind_tcp(request_.endpoint, {.v6only = request_.v6only});
+  if (!socket) return socket.error();
+  if (auto allowed = allow_reuse_port(socket->get()); !allowed) return allowed;
+  auto bound = local_address(socket->get());
+  if (!bound) return bound.error();
+  address_ = *bound;
+  if (auto listening = listen_on(socket->get(), request_.backlog, address_); !listening) return listening;
+  slots_[0].socket = std::move(*socket);
+  slots_[0].place = sockets_++;
+  return attach_program();
+}
+
+Result<void> ReuseportBackend::attach_program() noexcept {
+  if (selector() == Selector::hash) return {};
+  if (!around_.scoreboard.in_bpf()) {
+    auto map = create_worker_pages_map();  // the primary tried and failed: ask again for the reason
+    return descend(map ? Error{ENOMEM, "eBPF worker pages"} : map.error());
+  }
+  auto program = ReuseportProgram::load(around_.scoreboard.worker_pages_fd(), ReuseportProgram::Rung::kernel_backlog);
+  if (!program) return descend(program.error());
+  const int socket = slots_[0].socket.get();
+  if (auto attached = (*program)->attach(socket); !attached) return descend(attached.error());
+  if (auto inserted = (*program)->insert(0, socket); !inserted) return descend(inserted.error());
+  program_ = std::move(*program);
+  reason_ = program_->reason();
+  if (around_.strict && program_->rung() != ReuseportProgram::Rung::kernel_backlog)
+    return error_naming(EPERM, "LB_STRICT: reuseport without the kernel's backlog (" + reason_ + ")");
+  lb_group& group = program_->group();
+  group.endpoint = request_.cell;
+  group.slot_count = 1;
+  group.selector = selector() == Selector::p2c      ? LB_SELECT_P2C
+                   : selector() == Selector::random ? LB_SELECT_RANDOM
+                                                    : LB_SELECT_LEAST_LOADED;
+  return {};
+}
+
+/// To the rungs that need no privilege.
+Result<void> ReuseportBackend::descend(Error why) noexcept {
+  if (around_.strict) return error_naming(why.code, "LB_STRICT: reuseport without eBPF (" + std::string(why.op) + ")");
+  reason_ = why.message();
+  classic_ = true;
+  attach_classic();
+  return {};
+}
+
+void ReuseportBackend::attach_classic() noexcept {
+  std::vector<uint32_t> places;
+  for (const Slot& slot : slots_)
+    if (slot.ready) places.push_back(slot.place);
+  if (auto attached = attach_classic_program(slots_[0].socket.get(), places); !attached) {
+    classic_ = false;
+    reason_ += "; " + attached.error().message();
+  }
+}
+
+Result<void> ReuseportBackend::open_slot(uint32_t index) noexcept {
+  Slot& slot = slots_[index];
+  if (slot.socket) return {};
+  auto socket = bind_tcp(address_, {.v6only = request_.v6only, .reuse_port = true});
+  if (!socket) return socket.error();
+  if (auto listening = listen_on(socket->get(), request_.backlog, address_); !listening) return listening;
+  if (program_) {
+    if (auto inserted = program_->insert(index, socket->get()); !inserted) return inserted;
+    lb_group& group = program_->group();
+    if (group.slot_count <= index) atomic(group.slot_count).store(index + 1);
+  }
+  slot.socket = std::move(*socket);
+  slot.place = sockets_++;
+  const int fd = slot.socket.get();
+  for (Slot& other : slots_)
+    if (other.ready && !tell_siblings(*other.seat, index, {&fd, 1})) other.owed_siblings = owing_ = true;
+  return {};
+}
+
+Result<Grant> ReuseportBackend::grant(Seat seat) noexcept {
+  if (seat.slot >= slots_.size()) return Error{ENOSPC, "reuseport: no slot left"};
+  if (auto opened = open_slot(seat.slot); !opened) return opened.error();
+  Slot& slot = slots_[seat.slot];
+  slot.seat = seat;
+  Grant grant{Arrival::slot_socket, {slot.socket.get()}, {program_ ? 1U : 0U, selector() == Selector::hash ? 0U : 1U, 0}};
+  if (program_) grant.fds.push_back(program_->picks_fd());
+  return grant;
+}
+
+/// In runs of neighbouring slots.
+void ReuseportBackend::tell_all_siblings(Slot& slot) noexcept {
+  std::vector<int> run;
+  bool told = true;
+  for (uint32_t i = 0; i <= slots_.size(); ++i) {
+    const bool sibling = i < slots_.size() && slots_[i].socket && &slots_[i] != &slot;
+    if (!run.empty() && (!sibling || run.size() == kFdsMax)) {
+      told &= tell_siblings(*slot.seat, i - static_cast<uint32_t>(run.size()), run);
+      run.clear();
+    }
+    if (sibling) run.push_back(slots_[i].socket.get());
+  }
+  slot.owed_siblings = !told;
+  owing_ |= !told;
+}
+
+void ReuseportBackend::ready(Seat seat) noexcept {
+  Slot& slot = slots_[seat.slot];
+  if (slot.seat != seat) return;
+  tell_all_siblings(slot);
+  if (slot.adopter) tell(*std::exchange(slot.adopter, {}), Act::disown, seat.slot);
+  set_ready(seat.slot, true);
+  adopt_orphans();
+}
+
+void ReuseportBackend::turn() noexcept {
+  if (now_ns() >= next_sweep_ns_) sweep();
+  if (!std::exchange(owing_, false)) return;
+  for (Slot& slot : slots_)
+    if (slot.owed_siblings && slot.seat) tell_all_siblings(slot);
+  adopt_orphans();
+}
+
+void ReuseportBackend::draining(Seat seat) noexcept {
+  if (slots_[seat.slot].seat != seat) return;
+  set_ready(seat.slot, false);
+  slots_[seat.slot].leaving = true;  // without a program the kernel goes on sending it connections; it may be busy for long
+  give_up_adoptions(seat);
+  adopt_orphans();
+}
+
+void ReuseportBackend::left(Seat seat) noexcept {
+  Slot& slot = slots_[seat.slot];
+  if (slot.seat != seat) return;
+  set_ready(seat.slot, false);
+  slot.seat.reset();
+  slot.leaving = slot.hung = slot.owed_siblings = false;
+  give_up_adoptions(seat);
+  adopt_orphans();
+}
+
+void ReuseportBackend::set_ready(uint32_t index, bool ready) noexcept {
+  if (slots_[index].ready == ready) return;
+  slots_[index].ready = ready;
+  if (program_) {
+    auto& word = atomic(program_->group().ready[index / 64]);
+    const uint64_t bit = uint64_t{1} << (index % 64);
+    ready ? word.fetch_or(bit) : word.fetch_and(~bit);
+  } else if (classic_) {
+    attach_classic();
+  }
+}
+
+/// A socket whose worker is gone keeps its queue (and, under the kernel's hash, goes on getting connections): another
+/// worker empties it until the slot has a worker again.
+void ReuseportBackend::adopt_orphans() noexcept {
+  for (uint32_t i = 0; i < slots_.size(); ++i)
+    if (orphaned(slots_[i])) find_adopter(i);
+}
+
+/// The least loaded of those who could.
+void ReuseportBackend::find_adopter(uint32_t orphan) noexcept {
+  const Slot* best = nullptr;
+  uint32_t least = UINT32_MAX;
+  for (uint32_t i = 0; i < slots_.size(); ++i) {
+    if (!slots_[i].ready || i == orphan) continue;
+    uint32_t load = in_flight(i);
+    for (const Slot& other : slots_) load += other.adopter == slots_[i].seat ? 1 : 0;
+    if (load < least) {
+      least = load;
+      best = &slots_[i];
+    }
+  }
+  if (best == nullptr) return;
+  const int socket = slots_[orphan].socket.get();
+  if (tell(*best->seat, Act::adopt, orphan, {&socket, 1}))
+    slots_[orphan].adopter = best->seat;
+  else
+    owing_ = true;
+}
+
+int ReuseportBackend::next_turn_ms() noexcept {
+  if (owing_) return kRetry_ms;
+  const uint64_t now = now_ns();
+  return next_sweep_ns_ <= now ? 0 : static_cast<int>((next_sweep_ns_ - now) / 1'000'000) + 1;
+}
+
+/// Looks for queues that nobody comes for: a worker may hang, be stopped, be at one request for long, or have no descriptor left,
+/// while another sleeps.
+void ReuseportBackend::sweep() noexcept {
+  bool active = false;
+  for (uint32_t i = 0; i < slots_.size(); ++i) {
+    if (!slots_[i].seat || slots_[i].leaving) continue;
+    const uint64_t accepted = slots_[i].accepted;
+    look_at(i);
+    active |= slots_[i].had_backlog || slots_[i].hung || slots_[i].accepted != accepted || in_flight(i) != 0;
+  }
+  next_sweep_ns_ = now_ns() + (active ? kSweep_ns : kIdleSweep_ns);
+}
+
+void ReuseportBackend::look_at(uint32_t index) noexcept {
+  Slot& slot = slots_[index];
+  const auto& page = around_.scoreboard.page(index);
+  const uint64_t accepted = atomic(page.cells[request_.cell].accepted).load();
+  const uint64_t heartbeat = atomic(page.heartbeat).load();
+  const bool backlog = accept_queue_length(slot.socket.get()) != 0;
+  const bool stuck = slot.ready && backlog && slot.had_backlog && accepted == slot.accepted;
+  slot.had_backlog = backlog;
+  slot.accepted = accepted;
+  if (stuck) {
+    if (slot.adopter) tell(*std::exchange(slot.adopter, {}), Act::disown, index);  // it does not come for it either
+    find_adopter(index);
+    slot.hung = in_flight(index) == 0;  // else it may be at one long request: its load keeps it from being picked
+    if (slot.hung) set_ready(index, false);
+    tell(*slot.seat, Act::nudge, 0);
+  } else if (slot.hung && heartbeat != slot.heartbeat) {
+    slot.hung = false;
+    set_ready(index, true);
+    adopt_orphans();
+  }
+  if (!slot.hung && !backlog && slot.adopter) tell(*std::exchange(slot.adopter, {}), Act::disown, index);
+  slot.heartbeat = heartbeat;
+}
+
+bool ReuseportBackend::tell(const Seat& seat, Act act, uint32_t slot, std::span<const int> fds) noexcept {
+  Message message;
+  message.act = act;
+  message.endpoint = request_.cell;
+  message.value[0] = slot;
+  return around_.tell(seat.worker, message, fds).ok();
+}
+
+bool ReuseportBackend::tell_siblings(const Seat& seat, uint32_t first, std::span<const int> sockets) noexcept {
+  return tell(seat, Act::siblings, first, sockets);
+}
+
+void ReuseportBackend::refuse_new() noexcept {
+  for (const Slot& slot : slots_)
+    if (slot.socket) (void)drop_new_clients(slot.socket.get());
+}
+
+bool ReuseportBackend::quiet(bool handshakes) noexcept {
+  if (!handshakes) return true;
+  const auto half_open = count_half_open(static_cast<sa_family_t>(address_.family()), address_.port());
+  return !half_open || *half_open == 0;
+}
+
+void ReuseportBackend::describe(EndpointStatus& status) const {
+  status.reason = reason_;
+  if (program_) {
+    const bool top = program_->rung() == ReuseportProgram::Rung::kernel_backlog;
+    status.effective = {Backend::reuseport, selector()};
+    status.rung = top ? "eBPF, kernel backlog" : "eBPF, in flight";
+  } else {
+    status.effective = {Backend::reuseport, classic_ ? Selector::random : Selector::hash};
+    status.rung = classic_ ? "classic BPF" : "kernel hash";
+  }
+  for (uint32_t i = 0; i < slots_.size(); ++i) {
+    const Slot& slot = slots_[i];
+    if (!slot.socket) continue;
+    const uint32_t backlog = accept_queue_length(slot.socket.get());
+    status.queued += backlog;
+    if (!slot.seat) continue;
+    const auto& cell = around_.scoreboard.page(i).cells[request_.cell];
+    const uint64_t picks = program_ ? atomic(program_->picks()[i].picks).load() : 0;
+    status.workers.push_back({slot.seat->worker, i, atomic(cell.accepted).load(), backlog, picks});
+  }
+}
+
+}  // namespace
+
+Result<std::unique_ptr<EndpointBackend>> make_reuseport_backend(Surroundings& around, const ListenRequest& request) noexcept {
+  auto backend = std::make_unique<ReuseportBackend>(around, request);
+  if (auto opened = backend->open(); !opened) return opened.error();
+  return std::unique_ptr<EndpointBackend>(std::move(backend));
+}
+
+bool ebpf_selection_works(const Scoreboard& scoreboard) noexcept {
+  return scoreboard.in_bpf() &&
+         ReuseportProgram::load(scoreboard.worker_pages_fd(), ReuseportProgram::Rung::kernel_backlog).ok();
+}
+
+}  // namespace lb

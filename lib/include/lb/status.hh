@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <lb/endpoint.hh>
+#include <lb/export.hh>
+#include <lb/policy.hh>
+
+namespace lb {
+
+/// spawned -> online -> listening -> draining -> gone. "listening" is ready: connections are routed to it.
+enum class WorkerState { spawned, online, listening, draining, gone };
+LB_API const char* to_string(WorkerState state) noexcept;
+
+/// One worker on one endpoint.
+struct WorkerLoad {
+  uint32_t worker = 0;     ///< worker id
+  uint32_t slot = 0;       ///< its slot: the socket's index (reuseport), the page on the scoreboard
+  uint64_t accepted = 0;   ///< connections that this worker has taken from this endpoint since it started
+  uint32_t backlog = 0;    ///< waiting for this worker alone: its socket's accept queue, or handed off and not yet taken
+  uint64_t picks = 0;      ///< times that its slot was picked: by the program (reuseport), by the primary (round-robin)
+};
+
+struct EndpointStatus {
+  Endpoint asked;           ///< as the workers asked for it
+  Endpoint address;         ///< as bound: port 0 has become a real port
+  Policy requested;         ///< what was asked for
+  Policy effective;         ///< what is in force
+  std::string rung;         ///< how: "eBPF, kernel backlog", "eBPF, in flight", "classic BPF", "kernel hash", "io_uring", "epoll", ...
+  std::string reason;       ///< why it is not what was asked for, or not the top rung; empty if it is
+  uint32_t queued = 0;      ///< connections in the primary's hands (round-robin) or in the one shared accept queue
+  uint32_t queue_age_ms = 0;  ///< how long the oldest in the primary's hands has waited
+  uint64_t lost = 0;        ///< connections that the primary had accepted and had to drop (its own descriptor limit, no memory)
+  std::vector<WorkerLoad> workers;
+};
+
+struct WorkerStatus {
+  uint32_t id = 0;
+  pid_t pid = 0;
+  uint32_t slot = 0;
+  WorkerState state = WorkerState::spawned;
+  uint32_t in_flight = 0;   ///< connections accepted and not yet closed, over all endpoints
+  uint64_t accepted = 0;    ///< connections accepted since it started, over all endpoints
+};
+
+/// A snapshot of a cluster; the primary makes it without asking the workers.
+struct Status {
+  std::vector<EndpointStatus> endpoints;
+  std::vector<WorkerStatus> workers;
+
+  /// A few lines for a person, with the effective policy first.
+  LB_API std::string to_string() const;
+};
+
+}  // namespace lb

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: MIT
+#include <lb/cluster.hh>
+
+#include <sys/signalfd.h>
+#include <sys/timerfd.h>
+
+#include <algorithm>
+
+#include "backends/reuseport_program.hh"
+#include "primary/cluster_impl.hh"
+#include "sys/error.hh"
+#include "sys/process.hh"
+
+namespace lb {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr unsigned kWorkersMax = LB_MAX_SLOTS / 2;
+constexpr uint32_t kSlotsMin = 64;
+constexpr int kClosingPoll_ms = 2;
+
+bool may_need_bpf(const Policy& policy) {
+  return policy.backend == Backend::automatic || (policy.backend == Backend::reuseport && policy.selector != Selector::hash);
+}
+
+Result<void> validate(const Options& options) noexcept {
+  if (options.workers > kWorkersMax)
+    return error_naming(EINVAL, "Options::workers " + std::to_string(options.workers) + " (allowed: 0 to " +
+                                    std::to_string(kWorkersMax) + ")");
+  if (options.window < 1 || options.window > 32)
+    return error_naming(EINVAL, "Options::window " + std::to_string(options.window) + " (allowed: 1 to 32)");
+  if (options.queue_max < 1) return Error{EINVAL, "Options::queue_max 0 (allowed: 1 and up)"};
+  if (options.drain_deadline < milliseconds{0}) return Error{EINVAL, "Options::drain_deadline is negative"};
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Cluster::Impl>> Cluster::Impl::create(Options options) noexcept {
+  if (auto valid = validate(options); !valid) return valid.error();
+  auto policy = Policy::from_environment(options.policy);
+  if (!policy) return policy.error();
+  std::unique_ptr<Impl> cluster(new Impl(std::move(options)));
+  cluster->policy_ = *policy;
+  if (auto opened = cluster->open(strict_from_environment()); !opened) return opened.error();
+  return cluster;
+}
+
+Result<void> Cluster::Impl::open(bool strict) noexcept {
+  if (auto uring = EventLoop::create_uring()) {
+    loop_ = std::move(*uring);
+  } else {
+    loop_reason_ = uring.error().message();
+    auto epoll = EventLoop::create_epoll();
+    if (!epoll) return epoll.error();
+    loop_ = std::move(*epoll);
+  }
+  auto doorbell = Doorbell::create();
+  if (!doorbell) return doorbell.error();
+  doorbell_ = std::move(*doorbell);
+
+  UniqueFd pages;
+  if (may_need_bpf(policy_)) {
+    if (auto map = create_worker_pages_map()) pages = std::move(*map);
+  }
+  auto board = Scoreboard::create(std::move(pages), std::clamp<uint32_t>(options_.workers * 2, kSlotsMin, LB_MAX_SLOTS));
+  if (!board) return board.error();
+  scoreboard_ = std::move(*board);
+
+  around_.emplace(Surroundings{*loop_, loop_reason_, scoreboard_, doorbell_.fd(), options_.window, options_.queue_max, strict,
+                               [this](uint32_t id, Message& message, std::span<const int> fds) -> Result<void> {
+                                 WorkerRecord* worker = supervisor_->find(id);
+                                 if (worker == nullptr) return Error{ESRCH, "worker"};
+                                 return supervisor_->tell(*worker, message, fds);
+                               }});
+  supervisor_.emplace(options_, *around_);
+  supervisor_->abandon = [this] { abandon(); };
+  supervisor_->on_message = [this](WorkerRecord& worker) { receive(worker); };
+  listeners_.emplace(*around_, policy_);
+
+  auto token = loop_->watch(doorbell_.fd(), [this] { doorbell_.silence(); });
+  if (!token) return token.error();
+  alarm_ = UniqueFd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+  if (!alarm_) return last_error("timerfd_create");
+  token = loop_->watch(alarm_.get(), [this] {
+    uint64_t expirations = 0;
+    (void)!::read(alarm_.get(), &expirations, sizeof expirations);
+  });
+  if (!token) return token.error();
+  // Workers ring the doorbell only while this says that nobody would look otherwise: announce the sleep, then look once more.
+  auto& awake = atomic(scoreboard_.primary().awake);
+  loop_->may_sleep = [this, &awake] {
+    awake.store(0);
+    if (listeners_->may_sleep()) return true;
+    awake.store(1);
+    return false;
+  };
+  loop_->woke = [&awake] { awake.store(1); };
+  return {};
+}
+
+Cluster::Impl::~Impl() {
+  if (abandoned_ || !supervisor_) return;
+  for (auto& worker : supervisor_->workers()) supervisor_->kill(*worker);
+  for (auto& worker : supervisor_->workers()) {
+    supervisor_->cut_channel(*worker);
+    (void)reap(worker->pidfd.get());
+  }
+}
+
+/// In a forked child: the primary's descriptors and mappings close here without a word to anybody.
+void Cluster::Impl::abandon() noexcept {
+  abandoned_ = true;
+  loop_->abandon();
+  listeners_.reset();
+  supervisor_.reset();
+  around_.reset();
+  loop_.reset();
+  scoreboard_ = Scoreboard();
+  doorbell_ = Doorbell();
+  signals_.reset();
+  alarm_.reset();
+}
+
+Result<void> Cluster::Impl::watch_signals(UniqueFd signals, std::function<void(int signal)> on_signal) noexcept {
+  signals_ = std::move(signals);
+  auto token = loop_->watch(signals_.get(), [this, on_signal = std::move(on_signal)] {
+    signalfd_siginfo info;
+    while (::read(signals_.get(), &info, sizeof info) > 0) on_signal(static_cast<int>(info.ssi_signo));
+  });
+  if (!token) return token.error();
+  return {};
+}
+
+Result<uint32_t> Cluster::Impl::spawn(WorkerFunction function) noexcept {
+  if (phase_ != Phase::serving) return Error{ESHUTDOWN, "spawn"};
+  auto worker = supervisor_->spawn(std::move(function));
+  if (!worker) return worker.error();
+  return (*worker)->id;
+}
+
+Result<void> Cluster::Impl::turn(milliseconds timeout) noexcept {
+  const int wanted = next_turn_ms();
+  int wait = timeout.count() < 0 ? -1 : static_cast<int>(std::min<int64_t>(timeout.count(), 1'000'000'000));
+  if (wanted >= 0 && (wait < 0 || wanted < wait)) wait = wanted;
+  if (auto turned = loop_->turn(wait); !turned) return turned;
+  bury_departed();
+  listeners_->turn();
+  tell_drains();
+  advance_shutdown();
+  supervisor_->respawn_due();  // forks: outside any callback
+  return {};
+}
+
+void Cluster::Impl::prepare_to_be_polled() noexcept {
+  loop_->flush();
+  if (!loop_->may_sleep()) Doorbell::ring(doorbell_.fd());  // ourselves: there is work already
+  const int wanted = next_turn_ms();
+  if (wanted < 0 && !alarm_set_) return;
+  itimerspec when{};  // all zero: off
+  if (wanted >= 0) when.it_value = {wanted / 1000, (wanted % 1000) * 1'000'000L + 1};
+  alarm_set_ = wanted >= 0;
+  ::timerfd_settime(alarm_.get(), 0, &when, nullptr);
+}
+
+void Cluster::Impl::wake_poller() noexcept {
+  if (!polled_) return;
+  loop_->flush();
+  Doorbell::ring(doorbell_.fd());
+}
+
+int Cluster::Impl::next_turn_ms() const noexcept {
+  int next = phase_ == Phase::closing ? kClosingPoll_ms : -1;
+  for (const int wanted : {supervisor_->next_turn_ms(), const_cast<Listeners&>(*listeners_).next_turn_ms()})
+    if (wanted >= 0 && (next < 0 || wanted < next)) next = wanted;
+  return next;
+}
+
+void Cluster::Impl::emit(Event::Kind kind, const WorkerRecord& worker, Event event) noexcept {
+  if (!options_.on_event) return;
+  event.kind = kind;
+  event.worker = worker.id;
+  event.pid = worker.pid;
+  options_.on_event(event);
+}
+
+Status Cluster::Impl::status() const {
+  Status status;
+  status.endpoints = listeners_->describe();
+  for (const auto& worker : supervisor_->workers()) {
+    const auto& page = scoreboard_.page(worker->slot);
+    WorkerStatus one{worker->id, worker->pid, worker->slot, worker->state, atomic(page.in_flight).load(), 0};
+    for (const auto& cell : page.cells) one.accepted += atomic(cell.accepted).load();
+    status.workers.push_back(one);
+  }
+  return status;
+}
+
+Cluster::Cluster(std::unique_ptr<Impl> impl) noexcept : impl_(std::move(impl)) {}
+Cluster::Cluster(Cluster&&) noexcept = default;
+Cluster& Cluster::operator=(Cluster&&) noexcept = default;
+Cluster::~Cluster() = default;
+
+Result<Cluster> Cluster::create(Options options) noexcept {
+  auto impl = Impl::create(std::move(options));
+  if (!impl) return impl.error();
+  return Cluster(std::move(*impl));
+}
+Result<uint32_t> Cluster::spawn(WorkerFunction function) noexcept {
+  auto id = impl_->spawn(std::move(function));
+  impl_->wake_poller();
+  return id;
+}
+Result<void> Cluster::poll(milliseconds timeout) noexcept {
+  auto turned = impl_->turn(timeout);
+  if (impl_->polled()) impl_->prepare_to_be_polled();
+  return turned;
+}
+int Cluster::fd() const noexcept { return impl_->fd(); }
+Result<void> Cluster::watch(int fd, std::function<void()> on_readable) noexcept {
+  auto token = impl_->loop().watch(fd, std::move(on_readable));
+  if (!token) return token.error();
+  return {};
+}
+Result<void> Cluster::drain(uint32_t worker) noexcept {
+  auto drained = impl_->drain(worker);
+  impl_->wake_poller();
+  return drained;
+}
+void Cluster::shutdown() noexcept {
+  impl_->shutdown();
+  impl_->wake_poller();
+}
+void Cluster::kill() noexcept {
+  impl_->kill();
+  impl_->wake_poller();
+}
+bool Cluster::done() const noexcept { return impl_->done(); }
+int Cluster::exit_code() const noexcept { return impl_->exit_code(); }
+Status Cluster::status() const { return impl_->status(); }
+
+}  // namespace lb

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include <lb/cluster.hh>
+
+#include "primary/listeners.hh"
+#include "primary/supervisor.hh"
+#include "sys/doorbell.hh"
+#include "sys/event_loop.hh"
+#include "wire/scoreboard.hh"
+
+namespace lb {
+
+class LB_HIDDEN Cluster::Impl {
+ public:
+  static Result<std::unique_ptr<Impl>> create(Options options) noexcept;
+  ~Impl();
+
+  Result<uint32_t> spawn(WorkerFunction function) noexcept;
+  /// One turn; `run` goes straight into the next.
+  Result<void> turn(std::chrono::milliseconds timeout) noexcept;
+  /// For a caller with an event loop of its own; from then on each poll prepares for it.
+  int fd() noexcept {
+    polled_ = true;
+    prepare_to_be_polled();
+    return loop_->fd();
+  }
+  bool polled() const noexcept { return polled_; }
+  /// What was asked for outside a poll is done in the next one: makes fd() readable.
+  void wake_poller() noexcept;
+  /// Before the caller waits on fd() by itself: workers must ring from now on, and what is due later must wake it.
+  void prepare_to_be_polled() noexcept;
+  EventLoop& loop() noexcept { return *loop_; }
+  /// Calls back with each signal that `signals`, a signalfd(2), takes.
+  Result<void> watch_signals(UniqueFd signals, std::function<void(int signal)> on_signal) noexcept;
+  Result<void> drain(uint32_t id) noexcept;
+  void shutdown() noexcept;
+  void kill() noexcept;
+  bool done() const noexcept;
+  int exit_code() const noexcept { return failed_ ? 1 : 0; }
+  Status status() const;
+
+ private:
+  /// How far a shutdown has come.
+  enum class Phase {
+    serving,
+    closing,   ///< new clients are turned away; those that got in are reaching the workers
+    draining,  ///< the workers finish
+  };
+
+  explicit Impl(Options options) noexcept : options_(std::move(options)) {}
+  Result<void> open(bool strict) noexcept;
+  void abandon() noexcept;
+
+  void receive(WorkerRecord& worker) noexcept;
+  bool act_on(WorkerRecord& worker, const Message& message) noexcept;
+  void answer_query(WorkerRecord& worker, const Message& question) noexcept;
+  void start_drain(WorkerRecord& worker, bool all) noexcept;
+  void tell_drains() noexcept;
+  void bury_departed() noexcept;
+  void advance_shutdown() noexcept;
+  int next_turn_ms() const noexcept;
+  void emit(Event::Kind kind, const WorkerRecord& worker, Event event = {}) noexcept;
+
+  Options options_;
+  Policy policy_;
+  std::string loop_reason_;
+  Doorbell doorbell_;
+  UniqueFd signals_;
+  std::unique_ptr<EventLoop> loop_;
+  Scoreboard scoreboard_;
+  std::optional<Surroundings> around_;
+  std::optional<Supervisor> supervisor_;
+  std::optional<Listeners> listeners_;
+  UniqueFd alarm_;  // timerfd: wakes a caller who waits on fd()
+  bool alarm_set_ = false;
+  bool polled_ = false;
+  Phase phase_ = Phase::serving;
+  uint64_t closing_since_ns_ = 0;
+  bool ever_listened_ = false;
+  bool failed_ = false;
+  bool abandoned_ = false;
+};
+
+}  // namespace lb

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT
+#include <signal.h>
+#include <sys/signalfd.h>
+
+#include <cstdio>
+
+#include <lb/cluster.hh>
+
+#include "primary/cluster_impl.hh"
+#include "sys/error.hh"
+#include "sys/process.hh"
+
+namespace lb {
+namespace {
+
+constexpr int kExitNoCluster = 2;
+
+int refuse(const Error& error) {
+  std::fprintf(stderr, "liblb: %s\n", error.message().c_str());
+  return kExitNoCluster;
+}
+
+/// Blocks the signals that `run` takes for as long as it runs; the workers get the mask of before.
+class SignalGate {
+ public:
+  SignalGate() noexcept {
+    sigemptyset(&ours_);
+    for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) sigaddset(&ours_, signal);
+    ::sigprocmask(SIG_BLOCK, &ours_, &before_);
+  }
+  ~SignalGate() { ::sigprocmask(SIG_SETMASK, &before_, nullptr); }
+  UniqueFd open() const noexcept { return UniqueFd(::signalfd(-1, &ours_, SFD_CLOEXEC | SFD_NONBLOCK)); }
+
+ private:
+  sigset_t ours_{};
+  sigset_t before_{};
+};
+
+}  // namespace
+
+int run(Options options, WorkerFunction worker) noexcept {
+  const unsigned workers = options.workers != 0 ? options.workers : usable_cpus();
+  options.workers = workers;
+  auto cluster = Cluster::create(std::move(options));  // remembers the signal mask for the workers
+  if (!cluster) return refuse(cluster.error());
+
+  const SignalGate gate;
+  UniqueFd signals = gate.open();
+  if (!signals) return refuse(last_error("signalfd"));
+  bool stopping = false;
+  auto watched = cluster->impl_->watch_signals(std::move(signals), [&](int signal) {
+    if (signal == SIGUSR1)
+      std::fprintf(stderr, "%s", cluster->status().to_string().c_str());
+    else if (!std::exchange(stopping, true))
+      cluster->shutdown();
+    else
+      cluster->kill();
+  });
+  if (!watched) return refuse(watched.error());
+
+  for (unsigned i = 0; i < workers; ++i)
+    if (auto spawned = cluster->spawn(worker); !spawned) return refuse(spawned.error());
+  while (!cluster->done())
+    if (auto polled = cluster->impl_->turn(std::chrono::milliseconds(-1)); !polled) return refuse(polled.error());
+  return cluster->exit_code();
+}
+
+}  // namespace lb

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: MIT
+#include <lb/status.hh>
+
+namespace lb {
+
+const char* to_string(WorkerState state) noexcept {
+  switch (state) {
+    case WorkerState::spawned:
+      return "spawned";
+    case WorkerState::online:
+      return "online";
+    case WorkerState::listening:
+      return "listening";
+    case WorkerState::draining:
+      return "draining";
+    case WorkerState::gone:
+      return "gone";
+  }
+  return "?";
+}
+
+std::string Status::to_string() const {
+  std::string text;
+  for (const auto& endpoint : endpoints) {
+    text += endpoint.address.to_string() + "  policy " + endpoint.effective.to_string() + " (" + endpoint.rung + ")";
+    if (endpoint.requested.to_string() != endpoint.effective.to_string()) text += ", requested " + endpoint.requested.to_string();
+    if (!endpoint.reason.empty()) text += ": " + endpoint.reason;
+    text += "\n  queued " + std::to_string(endpoint.queued);
+    if (endpoint.queue_age_ms != 0) text += " (oldest " + std::to_string(endpoint.queue_age_ms) + " ms)";
+    if (endpoint.lost != 0) text += ", lost " + std::to_string(endpoint.lost);
+    text += "\n";
+    for (const auto& load : endpoint.workers)
+      text += "  worker " + std::to_string(load.worker) + " slot " + std::to_string(load.slot) + ": accepted " +
+              std::to_string(load.accepted) + ", backlog " + std::to_string(load.backlog) + ", picks " +
+              std::to_string(load.picks) + "\n";
+  }
+  for (const auto& worker : workers)
+    text += "worker " + std::to_string(worker.id) + " pid " + std::to_string(worker.pid) + " " + lb::to_string(worker.state) +
+            ": in flight " + std::to_string(worker.in_flight) + ", accepted " + std::to_string(worker.accepted) + "\n";
+  return text;
+}
+
+}  // namespace lb

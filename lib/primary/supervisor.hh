@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <signal.h>
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include <lb/cluster.hh>
+
+#include "backends/backend.hh"
+#include "sys/event_loop.hh"
+#include "sys/process.hh"
+#include "wire/channel.hh"
+
+namespace lb {
+
+/// One worker process, from fork to reaping.
+struct WorkerRecord {
+  uint32_t id = 0;
+  uint32_t slot = 0;
+  pid_t pid = 0;
+  UniqueFd pidfd;
+  Channel channel;
+  WorkerFunction function;
+  WorkerState state = WorkerState::spawned;
+  uint64_t started_ns = 0;
+  uint64_t deadline_ns = 0;     ///< when a drain's patience ends; 0: it is not draining
+  unsigned crashes = 0;         ///< in a row, its predecessors' included
+  bool announced = false;       ///< it said that its exit is meant
+  bool drain_told = false;
+  bool drain_all = false;
+  bool exited = false;
+  EventLoop::Token channel_token = 0;
+  EventLoop::Token exit_token = 0;
+
+  Seat seat() const noexcept { return {id, slot}; }
+};
+
+/// Makes worker processes and replaces those that crash. Knows nothing of endpoints.
+class Supervisor {
+ public:
+  Supervisor(Options& options, Surroundings& around) noexcept;
+
+  /// Runs in the child before user code: lets go of all that is the primary's.
+  std::function<void()> abandon;
+  /// The worker's channel is readable.
+  std::function<void(WorkerRecord&)> on_message;
+
+  Result<WorkerRecord*> spawn(WorkerFunction function, unsigned crashes = 0) noexcept;
+
+  std::vector<std::unique_ptr<WorkerRecord>>& workers() noexcept { return workers_; }
+  const std::vector<std::unique_ptr<WorkerRecord>>& workers() const noexcept { return workers_; }
+  WorkerRecord* find(uint32_t id) noexcept;
+
+  Result<void> tell(WorkerRecord& worker, Message& message, std::span<const int> fds) noexcept;
+  /// SIGKILL: it broke the protocol, or its deadline has passed.
+  void kill(WorkerRecord& worker) noexcept;
+  /// No message of it is looked at any more.
+  void cut_channel(WorkerRecord& worker) noexcept;
+
+  /// Takes a worker that has exited out of the books; empty when there is none.
+  struct Departed {
+    std::unique_ptr<WorkerRecord> worker;
+    ExitStatus status;
+  };
+  std::optional<Departed> next_departed() noexcept;
+
+  /// A replacement for a crashed worker, after a pause that grows with the crashes in a row; returns the pause.
+  std::chrono::milliseconds schedule_respawn(const WorkerRecord& crashed) noexcept;
+  void respawn_due() noexcept;
+  void cancel_respawns() noexcept { respawns_.clear(); }
+  bool respawning() const noexcept { return !respawns_.empty(); }
+  int next_turn_ms() const noexcept;
+
+ private:
+  struct Respawn {
+    uint64_t due_ns;
+    unsigned crashes;
+    WorkerFunction function;
+  };
+  std::optional<uint32_t> free_slot() const noexcept;
+  [[noreturn]] void be_worker(uint32_t id, UniqueFd channel, WorkerFunction function) noexcept;
+
+  Options& options_;
+  Surroundings& around_;
+  std::vector<std::unique_ptr<WorkerRecord>> workers_;
+  std::vector<Respawn> respawns_;
+  uint32_t last_id_ = 0;
+  sigset_t worker_mask_{};  // the signal mask of before we blocked any
+};
+
+}  // namespace lb

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT
+#include "sys/process.hh"
+
+#include <dirent.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "sys/error.hh"
+
+#ifndef P_PIDFD
+#define P_PIDFD 3
+#endif
+
+namespace lb {
+
+unsigned usable_cpus() noexcept {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (::sched_getaffinity(0, sizeof set, &set) != 0) return 1;
+  const int count = CPU_COUNT(&set);
+  return count > 0 ? static_cast<unsigned>(count) : 1;
+}
+
+unsigned thread_count() noexcept {
+  DIR* tasks = ::opendir("/proc/self/task");
+  if (tasks == nullptr) return 1;
+  unsigned count = 0;
+  while (const dirent* entry = ::readdir(tasks))
+    if (entry->d_name[0] != '.') ++count;
+  ::closedir(tasks);
+#ifdef __SANITIZE_THREAD__
+  if (count > 1) --count;  // the sanitizer keeps a thread of its own, in some processes
+#endif
+  return count > 0 ? count : 1;
+}
+
+Result<UniqueFd> open_pidfd(pid_t pid) noexcept {
+  UniqueFd fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  if (!fd) return last_error("pidfd_open");
+  return fd;
+}
+
+Result<void> signal_process(int pidfd, int signal) noexcept {
+  if (::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0) != 0) return last_error("pidfd_send_signal");
+  return {};
+}
+
+Result<ExitStatus> reap(int pidfd) noexcept {
+  siginfo_t info{};
+  for (;;) {
+    if (::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pidfd), &info, WEXITED) == 0) break;
+    if (errno != EINTR) return last_error("waitid");
+  }
+  if (info.si_code == CLD_EXITED) return ExitStatus{info.si_status, 0};
+  return ExitStatus{0, info.si_status};
+}
+
+uint64_t now_ns() noexcept {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000U + static_cast<uint64_t>(now.tv_nsec);
+}
+
+}  // namespace lb

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <signal.h>
+#include <sys/types.h>
+
+#include <cstdint>
+
+#include <lb/result.hh>
+#include <lb/unique_fd.hh>
+
+namespace lb {
+
+/// CPUs that this process may run on (sched_getaffinity(2)), at least 1.
+unsigned usable_cpus() noexcept;
+
+/// Threads in this process; 1 when /proc is not there to say.
+unsigned thread_count() noexcept;
+
+/// Refers to a process for as long as it is held, so that no pid is ever mistaken for another (pidfd_open(2), 5.3).
+Result<UniqueFd> open_pidfd(pid_t pid) noexcept;
+/// Signals the process behind a pidfd; ESRCH once it is gone.
+Result<void> signal_process(int pidfd, int signal) noexcept;
+
+struct ExitStatus {
+  int code = 0;
+  int signal = 0;  ///< 0: it exited by itself
+};
+/// Reaps that one child (waitid(2), P_PIDFD) and no other: the primary may be PID 1 in a container.
+Result<ExitStatus> reap(int pidfd) noexcept;
+
+/// Monotonic nanoseconds.
+uint64_t now_ns() noexcept;
+
+}  // namespace lb

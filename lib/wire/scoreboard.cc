@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: MIT
+#include "wire/scoreboard.hh"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+
+#include <utility>
+
+#include "sys/error.hh"
+
+namespace lb {
+namespace {
+
+/// A memfd of a fixed size: nobody can shrink it under the others' feet.
+Result<UniqueFd> make_memory(const char* name, size_t size) noexcept {
+  UniqueFd fd(::memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!fd) return last_error("memfd_create");
+  if (::ftruncate(fd.get(), static_cast<off_t>(size)) != 0) return last_error("ftruncate");
+  if (::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) return last_error("F_ADD_SEALS");
+  return fd;
+}
+
+}  // namespace
+
+Mapping::Mapping(Mapping&& other) noexcept : start_(std::exchange(other.start_, nullptr)), size_(other.size_) {}
+
+Mapping& Mapping::operator=(Mapping&& other) noexcept {
+  std::swap(start_, other.start_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+Mapping::~Mapping() {
+  if (start_ != nullptr) ::munmap(start_, size_);
+}
+
+Result<Mapping> Mapping::map(int fd, size_t size, size_t offset, bool writable) noexcept {
+  Mapping mapping;
+  void* start = ::mmap(nullptr, size, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, static_cast<off_t>(offset));
+  if (start == MAP_FAILED) return last_error("mmap");
+  mapping.start_ = start;
+  mapping.size_ = size;
+  return mapping;
+}
+
+Result<Scoreboard> Scoreboard::create(UniqueFd worker_pages, uint32_t slots) noexcept {
+  Scoreboard board;
+  board.slots_ = slots;
+  board.in_bpf_ = static_cast<bool>(worker_pages);
+  if (!worker_pages) {
+    auto memory = make_memory("lb-workers", slots * sizeof(lb_worker_page));
+    if (!memory) return memory.error();
+    worker_pages = std::move(*memory);
+  }
+  auto primary_memory = make_memory("lb-primary", sizeof(lb_primary_page));
+  if (!primary_memory) return primary_memory.error();
+  auto pages = Mapping::map(worker_pages.get(), slots * sizeof(lb_worker_page), 0, true);
+  if (!pages) return pages.error();
+  auto primary = Mapping::map(primary_memory->get(), sizeof(lb_primary_page), 0, true);
+  if (!primary) return primary.error();
+  board.pages_ = std::move(*pages);
+  board.primary_ = std::move(*primary);
+  board.pages_fd_ = std::move(worker_pages);
+  board.primary_fd_ = std::move(*primary_memory);
+  board.primary().layout_version = LB_LAYOUT_VERSION;
+  board.primary().slot_max = LB_MAX_SLOTS;
+  board.primary().page_size = sizeof(lb_worker_page);
+  atomic(board.primary().awake).store(1);
+  return board;
+}
+
+Result<Scoreboard> Scoreboard::join(int worker_pages, int primary_page, uint32_t slots, uint32_t own_slot) noexcept {
+  if (slots > LB_MAX_SLOTS || own_slot >= slots) return Error{EPROTO, "scoreboard: slot"};
+  Scoreboard board;
+  board.slots_ = slots;
+  board.own_slot_ = own_slot;
+  auto primary = Mapping::map(primary_page, sizeof(lb_primary_page), 0, false);
+  if (!primary) return primary.error();
+  board.primary_ = std::move(*primary);
+  const auto& theirs = board.primary();
+  if (theirs.layout_version != LB_LAYOUT_VERSION || theirs.slot_max != LB_MAX_SLOTS || theirs.page_size != sizeof(lb_worker_page))
+    return Error{EPROTO, "scoreboard: the primary runs another version of liblb"};
+  auto pages = Mapping::map(worker_pages, slots * sizeof(lb_worker_page), 0, false);
+  if (!pages) return pages.error();
+  auto own = Mapping::map(worker_pages, sizeof(lb_worker_page), own_slot * sizeof(lb_worker_page), true);
+  if (!own) return own.error();
+  board.pages_ = std::move(*pages);
+  board.own_ = std::move(*own);
+  return board;
+}
+
+void Scoreboard::vacate(uint32_t slot) noexcept {
+  lb_worker_page& old = page(slot);
+  atomic(old.in_flight).store(0);
+  atomic(old.reported).store(0);
+  atomic(old.heartbeat).store(0);
+  for (auto& cell : old.cells) {
+    atomic(cell.accepted).store(0);
+    atomic(cell.waiting).store(0);
+  }
+}
+
+}  // namespace lb

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include <lb/result.hh>
+#include <lb/unique_fd.hh>
+
+#include "lb_reuseport.h"
+
+namespace lb {
+
+/// The shared fields are plain integers, since BPF C and C++ both read them; C++ touches them as atomics only.
+inline std::atomic<uint32_t>& atomic(__u32& field) noexcept { return reinterpret_cast<std::atomic<uint32_t>&>(field); }
+inline std::atomic<uint64_t>& atomic(__u64& field) noexcept { return reinterpret_cast<std::atomic<uint64_t>&>(field); }
+inline const std::atomic<uint32_t>& atomic(const __u32& field) noexcept {
+  return reinterpret_cast<const std::atomic<uint32_t>&>(field);
+}
+inline const std::atomic<uint64_t>& atomic(const __u64& field) noexcept {
+  return reinterpret_cast<const std::atomic<uint64_t>&>(field);
+}
+static_assert(sizeof(std::atomic<uint32_t>) == sizeof(__u32) && std::atomic<uint32_t>::is_always_lock_free);
+static_assert(sizeof(std::atomic<uint64_t>) == sizeof(__u64) && std::atomic<uint64_t>::is_always_lock_free);
+static_assert(sizeof(lb_worker_page) == LB_PAGE_SIZE && sizeof(lb_primary_page) == LB_PAGE_SIZE);
+
+/// Owns an mmap(2).
+class Mapping {
+ public:
+  Mapping() noexcept = default;
+  Mapping(Mapping&& other) noexcept;
+  Mapping& operator=(Mapping&& other) noexcept;
+  ~Mapping();
+
+  static Result<Mapping> map(int fd, size_t size, size_t offset, bool writable) noexcept;
+  void* get() const noexcept { return start_; }
+
+ private:
+  void* start_ = nullptr;
+  size_t size_ = 0;
+};
+
+/// The worker pages and the primary's page, as one process sees them: the primary may write all worker pages and its own;
+/// a worker only its own page, the others are read-only. This guards against bugs, not against hostile code in a worker.
+class Scoreboard {
+ public:
+  /// Primary: takes the BPF array of the worker pages, or makes a memfd when `worker_pages` is empty.
+  static Result<Scoreboard> create(UniqueFd worker_pages, uint32_t slots) noexcept;
+  /// Worker: maps what the primary sent. EPROTO when the primary's layout is another version's.
+  static Result<Scoreboard> join(int worker_pages, int primary_page, uint32_t slots, uint32_t own_slot) noexcept;
+
+  uint32_t slots() const noexcept { return slots_; }
+  /// A worker must only read the pages of others.
+  lb_worker_page& page(uint32_t slot) noexcept {
+    if (slot == own_slot_) return *static_cast<lb_worker_page*>(own_.get());
+    return static_cast<lb_worker_page*>(pages_.get())[slot];
+  }
+  const lb_worker_page& page(uint32_t slot) const noexcept { return const_cast<Scoreboard*>(this)->page(slot); }
+  lb_primary_page& primary() noexcept { return *static_cast<lb_primary_page*>(primary_.get()); }
+
+  /// Primary: clears a slot's page for a new worker; what is known about the slot's socket stays.
+  void vacate(uint32_t slot) noexcept;
+
+  int worker_pages_fd() const noexcept { return pages_fd_.get(); }
+  int primary_page_fd() const noexcept { return primary_fd_.get(); }
+  /// Primary: true when the BPF program can read the worker pages.
+  bool in_bpf() const noexcept { return in_bpf_; }
+
+ private:
+  static constexpr uint32_t kNoSlot = ~0U;
+
+  Mapping pages_;
+  Mapping own_;
+  Mapping primary_;
+  UniqueFd pages_fd_;
+  UniqueFd primary_fd_;
+  uint32_t slots_ = 0;
+  uint32_t own_slot_ = kNoSlot;
+  bool in_bpf_ = false;
+};
+
+}  // namespace lb

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: MIT
+// shared: all workers wait on one socket. EPOLLEXCLUSIVE wakes one waiter, but always the one that registered first, so a
+// worker goes to the end of the line, by leaving the epoll instance and joining again, before it sleeps.
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include <vector>
+
+#include "sys/error.hh"
+#include "sys/socket.hh"
+#include "worker/acceptor.hh"
+
+namespace lb {
+namespace {
+
+class SharedAcceptor final : public Acceptor {
+ public:
+  explicit SharedAcceptor(UniqueFd socket) : socket_(std::move(socket)) {}
+
+  Result<Arrived> take(bool nonblocking) noexcept override {
+    auto taken = accept_from(socket_.get(), nonblocking);
+    if (!taken) return taken.error();
+    served_ |= static_cast<bool>(*taken);
+    return Arrived{std::move(*taken), {}};
+  }
+
+  Result<void> join(int epoll_fd, uint64_t data) noexcept override {
+    if (auto added = add(epoll_fd, data); !added) return added;
+    lines_.push_back({epoll_fd, data});
+    return {};
+  }
+
+  /// Only who has served since goes to the end: waking for nothing costs no turn.
+  void rest() noexcept override {
+    if (!served_) return;
+    served_ = false;
+    for (const Line& line : lines_) {
+      ::epoll_ctl(line.epoll_fd, EPOLL_CTL_DEL, socket_.get(), nullptr);
+      (void)add(line.epoll_fd, line.data);
+    }
+  }
+
+  bool must_empty(bool all_leave) const noexcept override { return all_leave; }
+  /// Out of the line of those who wait, whose wake-ups it would swallow.
+  void retire(bool all_leave) noexcept override {
+    if (!all_leave) leave();
+  }
+
+  void leave() noexcept override {
+    for (const Line& line : lines_) ::epoll_ctl(line.epoll_fd, EPOLL_CTL_DEL, socket_.get(), nullptr);
+    lines_.clear();
+  }
+
+ private:
+  struct Line {
+    int epoll_fd;
+    uint64_t data;
+  };
+  Result<void> add(int epoll_fd, uint64_t data) noexcept {
+    epoll_event event{};
+    event.events = EPOLLIN | EPOLLEXCLUSIVE;
+    event.data.u64 = data;
+    if (::epoll_ctl(epoll_fd, EPOLL_CTL_ADD, socket_.get(), &event) != 0) return last_error("epoll_ctl");
+    return {};
+  }
+
+  UniqueFd socket_;
+  std::vector<Line> lines_;
+  bool served_ = false;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Acceptor>> make_shared_acceptor(const Message& answer, Packet& packet, int backlog) noexcept {
+  if (packet.fd_count != 1) return Error{EPROTO, "listener: one socket"};
+  auto address = Endpoint::parse(answer.get_text());
+  if (!address) return address.error();
+  if (auto listening = listen_on(packet.fds[0].get(), backlog, *address); !listening) return listening.error();
+  return std::unique_ptr<Acceptor>(std::make_unique<SharedAcceptor>(std::move(packet.fds[0])));
+}
+
+}  // namespace lb

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: MIT
+#include "options.hh"
+
+#include <gtest/gtest.h>
+
+namespace lbbench {
+namespace {
+
+std::variant<Options, Leave> parse(std::vector<const char*> arguments) {
+  arguments.insert(arguments.begin(), "lbbench");
+  return parse_options(static_cast<int>(arguments.size()), arguments.data());
+}
+
+/// The message of a command line that must be wrong use.
+std::string refusal(std::vector<const char*> arguments) {
+  const auto parsed = parse(std::move(arguments));
+  const auto* leave = std::get_if<Leave>(&parsed);
+  EXPECT_NE(leave, nullptr) << "accepted";
+  if (leave == nullptr) return "";
+  EXPECT_EQ(leave->code, 2);
+  return leave->text;
+}
+
+bool has(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
+
+TEST(OptionsTest, no_argument_compares_in_about_a_minute) {
+  const auto options = std::get<Options>(parse({}));
+  EXPECT_EQ(options.command, Command::compare);
+  double total_s = 0;
+  for (const auto& name : options.scenarios) {
+    const double counted_s = options.duration_of(*find_scenario(name));
+    EXPECT_GT(counted_s, 0) << name;
+    total_s += static_cast<double>(period_of(counted_s).end_ns) / 1e9 + 0.3;
+  }
+  EXPECT_LT(total_s * static_cast<double>(options.policies.size()) * options.repeat, 75);
+}
+
+TEST(OptionsTest, run_takes_every_option) {
+  const auto options = std::get<Options>(parse({"run",
+                                                "--policy",
+                                                "shared,reuseport:p2c",
+                                                "--scenario",
+                                                "mixed",
+                                                "--workers",
+                                                "4",
+                                                "--utilization",
+                                                "0.8",
+                                                "--duration",
+                                                "2.5",
+                                                "--work",
+                                                "cpu",
+                                                "--worker-model",
+                                                "event-loop",
+                                                "--repeat",
+                                                "3",
+                                                "--seed",
+                                                "9",
+                                                "--json",
+                                                "out.json"}));
+  EXPECT_EQ(options.command, Command::run);
+  EXPECT_EQ(options.policies, (std::vector<std::string>{"shared", "reuseport:p2c"}));
+  EXPECT_EQ(options.scenarios, (std::vector<std::string>{"mixed"}));
+  EXPECT_EQ(options.workers, 4U);
+  EXPECT_DOUBLE_EQ(*options.utilization, 0.8);
+  EXPECT_DOUBLE_EQ(*options.duration_s, 2.5);
+  EXPECT_EQ(options.work, Work::cpu);
+  EXPECT_EQ(options.worker_model, WorkerModel::event_loop);
+  EXPECT_EQ(options.repeat, 3U);
+  EXPECT_EQ(options.seed, 9U);
+  EXPECT_EQ(options.json, "out.json");
+}
+
+TEST(OptionsTest, an_unknown_policy_is_named_and_the_known_ones_listed) {
+  const auto message = refusal({"run", "--policy", "shared,fastest"});
+  EXPECT_TRUE(has(message, "fastest")) << message;
+  EXPECT_TRUE(has(message, "round-robin")) << message;
+}
+
+TEST(OptionsTest, an_unknown_scenario_is_named_and_the_known_ones_listed) {
+  const auto message = refusal({"run", "--scenario", "storm"});
+  EXPECT_TRUE(has(message, "storm")) << message;
+  EXPECT_TRUE(has(message, "mixed")) << message;
+}
+
+TEST(OptionsTest, numbers_out_of_range_are_refused_with_the_range) {
+  EXPECT_TRUE(has(refusal({"run", "--workers", "0"}), "1 to 128"));
+  EXPECT_TRUE(has(refusal({"run", "--workers", "-3"}), "-3"));
+  EXPECT_TRUE(has(refusal({"run", "--utilization", "7"}), "0.01 to 1.5"));
+  EXPECT_TRUE(has(refusal({"run", "--duration", "nan"}), "nan"));
+  EXPECT_TRUE(has(refusal({"run", "--duration", "soon"}), "soon"));
+  EXPECT_TRUE(has(refusal({"run", "--repeat", "0"}), "0"));
+  EXPECT_TRUE(has(refusal({"run", "--seed", "1x"}), "1x"));
+  EXPECT_TRUE(has(refusal({"run", "--seed", "-1"}), "-1"));
+}
+
+TEST(OptionsTest, words_out_of_a_choice_are_refused_with_the_choice) {
+  const auto work = refusal({"run", "--work", "play"});
+  EXPECT_TRUE(has(work, "play")) << work;
+  EXPECT_TRUE(has(work, "sleep") && has(work, "cpu")) << work;
+  EXPECT_TRUE(has(refusal({"run", "--work", "1"}), "unknown word"));
+  const auto model = refusal({"run", "--worker-model", "magic"});
+  EXPECT_TRUE(has(model, "event-loop")) << model;
+}
+
+TEST(OptionsTest, unknown_commands_and_options_are_refused) {
+  EXPECT_TRUE(has(refusal({"measure"}), "measure"));
+  EXPECT_TRUE(has(refusal({"run", "--polcy", "shared"}), "--polcy"));
+  EXPECT_TRUE(has(refusal({"run", "--workers"}), "--workers"));
+}
+
+TEST(OptionsTest, a_trace_too_long_to_hold_is_refused) {
+  EXPECT_TRUE(has(refusal({"run", "--scenario", "mixed", "--workers", "128", "--duration", "3600"}), "at most"));
+}
+
+TEST(OptionsTest, help_and_version_are_not_wrong_use) {
+  for (const char* flag : {"--help", "--version"}) {
+    const auto leave = std::get<Leave>(parse({flag}));
+    EXPECT_EQ(leave.code, 0);
+    EXPECT_FALSE(leave.text.empty());
+  }
+  EXPECT_EQ(std::get<Options>(parse({"list"})).command, Command::list);
+}
+
+TEST(OptionsTest, slept_service_has_eight_workers_whatever_the_machine) {
+  EXPECT_EQ(Options{}.workers_of(*find_scenario("mixed")), 8U);
+  Options options;
+  options.workers = 3;
+  EXPECT_EQ(options.workers_of(*find_scenario("mixed")), 3U);
+}
+
+}  // namespace
+}  // namespace lbbench

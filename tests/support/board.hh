@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+namespace lb::test {
+
+/// What the workers tell the test, in memory shared with it.
+struct Board {
+  static constexpr size_t kNumbers = 16384;
+  static constexpr size_t kWorkers = 64;
+
+  std::array<std::atomic<uint32_t>, kNumbers> served{};    ///< times that a worker answered this number
+  std::array<std::atomic<uint32_t>, kWorkers> accepted{};  ///< connections that `accept` yielded, by worker id
+  std::array<std::atomic<uint32_t>, kWorkers> port{};      ///< of listener.address(), by worker id
+  std::array<std::atomic<uint32_t>, 8> flag{};             ///< as the test likes
+  std::atomic<uint32_t> failures{0};
+  std::array<char, 512> text{};  ///< the first failure, or what else a worker has to say
+
+  /// Called by a worker: keeps the text and returns an exit code for the worker.
+  int fail(const std::string& why) noexcept {
+    if (failures.fetch_add(1) == 0) std::snprintf(text.data(), text.size(), "%s", why.c_str());
+    return 3;
+  }
+
+  /// Numbers below `count` that were not served once.
+  unsigned not_once(size_t count) const noexcept {
+    unsigned wrong = 0;
+    for (size_t i = 0; i < count; ++i) wrong += served[i] != 1;
+    return wrong;
+  }
+  unsigned served_twice() const noexcept {
+    unsigned wrong = 0;
+    for (const auto& times : served) wrong += times > 1;
+    return wrong;
+  }
+};
+
+}  // namespace lb::test

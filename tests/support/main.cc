@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: MIT
+#include <gtest/gtest.h>
+#include <sys/prctl.h>
+
+#include <cstdlib>
+
+#include "leaks.hh"
+
+/// Exit code: 0 passed, 1 failed, 77 when there was nothing that could be run (Meson's "skipped").
+int main(int argc, char** argv) {
+  testing::InitGoogleTest(&argc, argv);
+  ::unsetenv("LB_SCHED_POLICY");
+  ::unsetenv("LB_STRICT");
+  // A worker whose primary has died becomes our child, so that it can be waited for, and cannot be left unseen.
+  ::prctl(PR_SET_CHILD_SUBREAPER, 1);
+  lb::test::install_leak_listener();
+  const int result = RUN_ALL_TESTS();
+  const auto& all = *testing::UnitTest::GetInstance();
+  const bool none_ran = all.test_to_run_count() > 0 && all.skipped_test_count() == all.test_to_run_count();
+  return result == 0 && none_ran ? 77 : result;
+}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT
+// How connections spread over the workers, as each policy promises it.
+#include <algorithm>
+#include <csignal>
+
+#include "contract.hh"
+
+namespace lb::test {
+namespace {
+
+/// For policies with chance in them: 400 fair draws over 4 workers reach 1.5 once in 10^8.
+constexpr double kFair = 1.5;
+
+void expect_fair(const std::string& policy, const std::vector<unsigned>& per_worker, uint32_t first, uint32_t last) {
+  const double unevenness = max_over_mean(per_worker, first, last);
+  EXPECT_GE(unevenness, 1.0) << "a worker got nothing: " << shares(per_worker);
+  EXPECT_LE(unevenness, policy == "round-robin" ? 1.0 : kFair) << shares(per_worker);
+}
+
+class SpreadEveryWay : public StyleTest {};
+LB_FOR_EVERY_POLICY_AND_STYLE(SpreadEveryWay);
+
+TEST_P(SpreadEveryWay, connections_one_at_a_time_spread_evenly) {
+  TestCluster cluster(policy());
+  ASSERT_TRUE(cluster.start(4, style()));
+  const Load load({.to = cluster.address(), .count = 400, .at_once = 1});
+  ASSERT_TRUE(cluster.wait_over(load));
+  EXPECT_EQ(load.answered(), 400u) << load.describe();
+  // Under shared, fd() is an epoll instance within the caller's: every worker wakes, and who comes first is chance.
+  if (policy() != "shared" || style() != Style::pollable) expect_fair(policy(), load.per_worker(), 1, 4);
+  cluster.expect_clean_shutdown();
+}
+
+class Spread : public PolicyTest {};
+LB_FOR_EVERY_POLICY(Spread);
+
+TEST_P(Spread, stays_even_after_a_worker_was_replaced) {
+  TestCluster cluster(policy());
+  ASSERT_TRUE(cluster.start(4, Style::blocking));
+  ::kill(cluster.worker(1).pid, SIGKILL);
+  ASSERT_TRUE(
+      cluster.wait_until("the replacement", [&] { return cluster.event(Event::Kind::listening, 5) != nullptr; }));
+  const Load load({.to = cluster.address(), .count = 400, .at_once = 1});
+  ASSERT_TRUE(cluster.wait_over(load));
+  EXPECT_EQ(load.answered(), 400u) << load.describe();
+  expect_fair(policy(), load.per_worker(), 2, 5);
+  cluster.expect_clean_shutdown();
+}
+
+/// Connects `count` clients, each when the one before has been greeted, and holds them.
+bool hold_one_by_one(TestCluster& cluster, Crowd& crowd, size_t count) {
+  for (size_t i = 0; i < count; ++i) {
+    crowd.connect(cluster.address(), 1);
+    if (!cluster.wait_greeted(crowd)) return false;
+  }
+  return true;
+}
+
+TEST_P(Spread, held_connections_are_shared_out_as_the_policy_promises) {
+  TestCluster cluster(policy());
+  ASSERT_TRUE(cluster.start(4, Style::watch));
+  Crowd crowd;
+  ASSERT_TRUE(hold_one_by_one(cluster, crowd, 40));
+  const auto held = crowd.per_worker();
+  const auto most = *std::max_element(held.begin() + 1, held.end());
+  if (policy() == "round-robin" || policy() == "round-robin:least-loaded") {
+    EXPECT_EQ(most, 10u) << shares(held);
+  } else if (policy() == "reuseport") {
+    EXPECT_LE(most, 12u) << shares(held);
+  } else if (policy() == "reuseport:p2c") {
+    EXPECT_LE(most, 15u) << shares(held);
+  } else {
+    EXPECT_LE(most, 25u) << shares(held);
+  }
+  crowd.ask_all();
+  EXPECT_TRUE(cluster.wait_finished(crowd));
+  cluster.expect_clean_shutdown();
+}
+
+class LeastLoaded : public PolicyTest {};
+INSTANTIATE_TEST_SUITE_P(where, LeastLoaded, testing::Values("reuseport", "round-robin:least-loaded"),
+                         policy_test_name);
+
+TEST_P(LeastLoaded, new_connections_go_to_the_workers_whose_clients_have_left) {
+  TestCluster cluster(policy());
+  ASSERT_TRUE(cluster.start(4, Style::watch));
+  Crowd crowd;
+  ASSERT_TRUE(hold_one_by_one(cluster, crowd, 40));
+  const auto before = crowd.per_worker();
+  for (auto& client : crowd) {
+    if (client.worker() <= 2) client.leave();
+  }
+  ASSERT_TRUE(cluster.wait_until("workers 1 and 2 to notice",
+                                 [&] { return cluster.worker(1).in_flight == 0 && cluster.worker(2).in_flight == 0; }));
+  Crowd more;
+  ASSERT_TRUE(hold_one_by_one(cluster, more, 12));
+  const auto after = more.per_worker();
+  EXPECT_EQ(after[1] + after[2], 12u) << "before: " << shares(before) << "; after: " << shares(after);
+  crowd.leave_all();
+  more.leave_all();
+  cluster.expect_clean_shutdown();
+}
+
+}  // namespace
+}  // namespace lb::test

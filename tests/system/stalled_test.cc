@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: MIT
+// Workers that are there but cannot go on: stopped, out of descriptors, or slower than the clients.
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <csignal>
+#include <optional>
+
+#include "contract.hh"
+
+namespace lb::test {
+namespace {
+
+class StalledEveryWay : public StyleTest {};
+LB_FOR_EVERY_POLICY_AND_STYLE(StalledEveryWay);
+
+TEST_P(StalledEveryWay, stopped_worker_costs_the_others_nothing_and_serves_nothing_twice) {
+  TestCluster cluster(policy());
+  ASSERT_TRUE(cluster.start(2, style()));
+  const auto pid = cluster.worker(1).pid;
+  stop_process(pid);
+  Crowd crowd;
+  crowd.connect(cluster.address(), 20);
+  crowd.ask_all();
+  EXPECT_TRUE(cluster.wait_finished(crowd)) << "while worker 1 was stopped";
+  ::kill(pid, SIGCONT);
+  crowd.connect(cluster.address(), 20);
+  crowd.ask_all();
+  EXPECT_TRUE(cluster.wait_finished(crowd)) << "after worker 1 went on";
+  EXPECT_EQ(cluster.board().not_once(40), 0u);
+  cluster.expect_clean_shutdown();
+  EXPECT_EQ(cluster.board().accepted[1] + cluster.board().accepted[2], 40u);
+}
+
+class Stalled : public PolicyTest {};
+LB_FOR_EVERY_POLICY(Stalled);
+
+TEST_P(Stalled, what_waits_for_a_worker_that_is_stopped_while_busy_goes_to_another) {
+  TestCluster cluster(policy());
+  ASSERT_TRUE(cluster.start(2, Style::blocking));
+  Crowd crowd;
+  ASSERT_TRUE(cluster.occupy(crowd, 2));
+  const auto pid = crowd.of_worker(1)->worker_pid();
+  stop_process(pid);
+  crowd.ask_all();
+  EXPECT_TRUE(cluster.wait_until(
+      "all but the stopped worker's client to be served",
+      [&] { return crowd.count(Client::State::finished) == crowd.size() - 1; }, &crowd));
+  ::kill(pid, SIGCONT);
+  EXPECT_TRUE(cluster.wait_finished(crowd));
+  EXPECT_EQ(cluster.board().not_once(crowd.size()), 0u);
+  cluster.expect_clean_shutdown();
+}
+
+/// Sets how many descriptors the process may have, more or fewer than it has now.
+void limit_descriptors(pid_t pid, rlim_t count) {
+  rlimit limit{};
+  ASSERT_EQ(::prlimit(pid, RLIMIT_NOFILE, nullptr, &limit), 0);
+  limit.rlim_cur = count;
+  ASSERT_EQ(::prlimit(pid, RLIMIT_NOFILE, &limit, nullptr), 0);
+}
+
+TEST_P(StalledEveryWay, worker_without_free_descriptors_leaves_connections_to_others_and_recovers) {
+  TestCluster cluster(policy());
+  ASSERT_TRUE(cluster.start(2, style()));
+  const auto pid = cluster.worker(1).pid;
+  Crowd crowd;
+  while (crowd.per_worker().size() < 2 || crowd.per_worker()[1] == 0) {  // worker 1 has all it needs to serve
+    ASSERT_LT(crowd.size(), 200u) << "worker 1 gets nothing";
+    crowd.connect(cluster.address(), 1);
+    crowd.ask_all();
+    ASSERT_TRUE(cluster.wait_finished(crowd));
+  }
+  limit_descriptors(pid, 3);
+  const auto before = crowd.per_worker()[1];
+  crowd.connect(cluster.address(), 40);
+  crowd.ask_all();
+  EXPECT_TRUE(cluster.wait_finished(crowd)) << "while worker 1 could take none";
+  EXPECT_EQ(crowd.per_worker()[1], before);
+  limit_descriptors(pid, 1024);
+  ASSERT_TRUE(cluster->drain(2));
+  ASSERT_TRUE(cluster.wait_exit(2));
+  crowd.connect(cluster.address(), 10);
+  crowd.ask_all();
+  EXPECT_TRUE(cluster.wait_finished(crowd)) << "by worker 1, which has room again";
+  EXPECT_EQ(crowd.per_worker()[1], before + 10);
+  EXPECT_EQ(cluster.board().not_once(crowd.size()), 0u);
+  EXPECT_EQ(cluster.endpoint().lost, 0u);
+  cluster.expect_clean_shutdown();
+}
+
+class RoundRobin : public PolicyTest {};
+INSTANTIATE_TEST_SUITE_P(every, RoundRobin, testing::ValuesIn(kRoundRobins), policy_test_name);
+
+TEST_P(RoundRobin, N23_primary_holds_no_more_than_its_queue_bound_and_nothing_is_lost) {
+  TestCluster cluster(policy(), {.window = 1, .queue_max = 4});
+  ASSERT_TRUE(cluster.start(1, Style::blocking));
+  Crowd crowd;
+  crowd.connect(cluster.address(), 1);
+  ASSERT_TRUE(cluster.wait_greeted(crowd));
+  uint32_t most = 0;
+  const auto held = [&] {
+    const auto endpoint = cluster.endpoint();
+    most = std::max(most, endpoint.queued);
+    EXPECT_LE(endpoint.workers.at(0).backlog, 1u) << "more than the window";
+    return endpoint.queued;
+  };
+  for (size_t made = 1; made <= 40; ++made) {
+    crowd.connect(cluster.address(), 1);
+    ASSERT_TRUE(cluster.wait_until(
+        "the connection to be made",
+        [&] {
+          held();
+          return crowd.count(Client::State::connected) == made;
+        },
+        &crowd));
+  }
+  ASSERT_TRUE(cluster.wait_until(
+      "the queue to fill", [&] { return held() == 4; }, &crowd));
+  crowd.ask_all();
+  EXPECT_TRUE(cluster.wait_until(
+      "all to be served",
+      [&] {
+        held();
+        return crowd.all(Client::State::finished);
+      },
+      &crowd));
+  EXPECT_LE(most, 4u);
+  EXPECT_EQ(held(), 0u);
+  cluster.expect_clean_shutdown();
+}
+
+TEST_P(RoundRobin, connection_revoked_from_a_worker_that_had_received_it_is_not_yielded_there_too) {
+  const Gate go_on;
+  TestCluster cluster(policy());
+  auto& board = cluster.board();
+  ASSERT_TRUE(cluster.start(2, [&](Worker& worker) {
+    auto listener = worker.listen(kAnyPort).value();
+    if (worker.id() == 2) return answer_all(worker, listener, Style::watch, board);
+    pollfd ready{.fd = listener.fd(), .events = POLLIN, .revents = 0};
+    std::optional<Connection> first;
+    while (!first) {
+      ::poll(&ready, 1, -1);
+      first = listener.try_accept().value();
+    }
+    ++board.accepted[1];
+    go_on.wait();  // the handler of the first one takes long; the rest of its batch is in this process's hands
+    ::fcntl(first->fd(), F_SETFL, 0);
+    answer_one(worker, *first, board);
+    first.reset();
+    return answer_all(worker, listener, Style::watch, board);
+  }));
+  Crowd crowd;
+  crowd.connect(cluster.address(), 48);
+  crowd.ask_all();
+  EXPECT_TRUE(cluster.wait_until(
+      "worker 2 to serve all but one", [&] { return crowd.count(Client::State::finished) == 47; }, &crowd));
+  go_on.open();
+  EXPECT_TRUE(cluster.wait_finished(crowd));
+  EXPECT_EQ(board.not_once(48), 0u);
+  cluster.expect_clean_shutdown();
+  EXPECT_EQ(board.accepted[1], 1u);
+  EXPECT_EQ(board.accepted[2], 47u);
+}
+
+TEST_P(RoundRobin, window_bounds_what_a_worker_has_not_yet_taken) {
+  TestCluster cluster(policy(), {.window = 3});
+  ASSERT_TRUE(cluster.start(2, Style::blocking));
+  Crowd crowd;
+  crowd.connect(cluster.address(), 2);
+  ASSERT_TRUE(cluster.wait_greeted(crowd));
+  crowd.connect(cluster.address(), 40);
+  ASSERT_TRUE(cluster.wait_until(
+      "the windows to fill and the rest to be queued",
+      [&] {
+        const auto endpoint = cluster.endpoint();
+        return endpoint.queued + endpoint.workers.at(0).backlog + endpoint.workers.at(1).backlog == 40;
+      },
+      &crowd));
+  for (const auto& load : cluster.endpoint().workers) EXPECT_LE(load.backlog, 3u) << "worker " << load.worker;
+  crowd.ask_all();
+  EXPECT_TRUE(cluster.wait_finished(crowd));
+  cluster.expect_clean_shutdown();
+}
+
+}  // namespace
+}  // namespace lb::test

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: MIT
+// What crosses processes: packets, control messages, claim words. Peers are not trusted.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#include <vector>
+
+#include "wire/channel.hh"
+#include "wire/handoff.hh"
+
+namespace lb {
+namespace {
+
+struct Ends {
+  UniqueFd near;
+  UniqueFd far;
+};
+
+Ends make_ends() {
+  auto ends = make_channel().value();
+  return {std::move(ends.first), std::move(ends.second)};
+}
+
+UniqueFd some_fd() { return UniqueFd(::open("/dev/null", O_RDONLY | O_CLOEXEC)); }
+
+TEST(Channel, message_arrives_whole_with_its_descriptors_close_on_exec) {
+  auto ends = make_ends();
+  Channel sender(std::move(ends.near));
+  Channel receiver(std::move(ends.far));
+  const UniqueFd fd = some_fd();
+  const int fds[] = {fd.get(), fd.get()};
+  Message sent;
+  sent.act = Act::query_listener;
+  sent.set_text("tcp://127.0.0.1:80");
+  ASSERT_TRUE(sender.send(sent, fds));
+  Message got;
+  Packet packet;
+  ASSERT_TRUE(receiver.receive(got, packet));
+  EXPECT_EQ(packet.state, Packet::State::received);
+  EXPECT_EQ(got.act, Act::query_listener);
+  EXPECT_EQ(got.sequence, 1u);
+  EXPECT_EQ(got.get_text(), "tcp://127.0.0.1:80");
+  ASSERT_EQ(packet.fd_count, 2u);
+  EXPECT_EQ(::fcntl(packet.fds[0].get(), F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
+}
+
+TEST(Channel, empty_is_nothing_and_a_gone_peer_is_closed) {
+  auto ends = make_ends();
+  Channel receiver(std::move(ends.far));
+  Message message;
+  Packet packet;
+  ASSERT_TRUE(receiver.receive(message, packet));
+  EXPECT_EQ(packet.state, Packet::State::nothing);
+  ends.near.reset();
+  ASSERT_TRUE(receiver.receive(message, packet));
+  EXPECT_EQ(packet.state, Packet::State::closed);
+}
+
+TEST(Channel, message_of_another_size_or_version_breaks_the_protocol_and_its_descriptors_are_closed) {
+  auto ends = make_ends();
+  Channel receiver(std::move(ends.far));
+  const UniqueFd fd = some_fd();
+  const int fds[] = {fd.get()};
+  Message bad;
+  bad.version = 77;
+  std::vector<char> long_one(sizeof(Message) + 1);
+  ASSERT_TRUE(send_packet(ends.near.get(), "x", 1, fds));
+  ASSERT_TRUE(send_packet(ends.near.get(), &bad, sizeof bad, {}));
+  ASSERT_TRUE(send_packet(ends.near.get(), long_one.data(), long_one.size(), {}));
+  bad.version = Message::kVersion;
+  bad.text_length = Message::kTextMax + 1;
+  ASSERT_TRUE(send_packet(ends.near.get(), &bad, sizeof bad, {}));
+  for (int i = 0; i < 4; ++i) {
+    Message message;
+    Packet packet;
+    const auto received = receiver.receive(message, packet);
+    ASSERT_FALSE(received) << i;
+    EXPECT_EQ(received.error().code, EPROTO);
+  }
+}
+
+TEST(Channel, full_descriptor_table_is_reported) {
+  auto ends = make_ends();
+  const UniqueFd fd = some_fd();
+  const int fds[] = {fd.get(), fd.get(), fd.get()};
+  ASSERT_TRUE(send_packet(ends.near.get(), "x", 1, fds));
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  const UniqueFd next = some_fd();  // the lowest free number: room for exactly one more above it
+  rlimit tight{static_cast<rlim_t>(next.get()) + 2, before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &tight), 0);
+  char byte = 0;
+  Packet packet;
+  const auto received = receive_packet(ends.far.get(), &byte, 1, packet);
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+  ASSERT_TRUE(received);
+  EXPECT_TRUE(packet.fds_lost);
+  EXPECT_EQ(packet.fd_count, 1u) << "what fitted is owned, so that it is closed";
+}
+
+TEST(Channel, full_channel_says_so_at_once) {
+  auto ends = make_ends();
+  Channel sender(std::move(ends.near));
+  Message message;
+  Result<void> sent;
+  int count = 0;
+  for (; sent && count < 100'000; ++count) sent = sender.send(message);
+  ASSERT_FALSE(sent);
+  EXPECT_EQ(sent.error().code, EAGAIN);
+}
+
+TEST(Handoff, packet_whose_count_and_size_disagree_is_not_valid) {
+  HandoffPacket packet;
+  packet.count = 3;
+  EXPECT_TRUE(packet.valid(packet.size()));
+  EXPECT_FALSE(packet.valid(packet.size() - 1));
+  EXPECT_FALSE(packet.valid(packet.size() + 1));
+  EXPECT_FALSE(packet.valid(0));
+  packet.count = kHandoffBatchMax + 1;
+  EXPECT_FALSE(packet.valid(sizeof packet));
+}
+
+class Claims : public testing::Test {
+ protected:
+  Claim handed() { return Claim::find_free(words_).value(); }
+  Claim as_worker(const Claim& claim) { return {words_[claim.index()], claim.index(), claim.word()}; }
+
+  __u32 words_[4] = {};
+};
+
+TEST_F(Claims, taken_connection_cannot_be_revoked_and_a_revoked_one_cannot_be_taken) {
+  Claim first = handed();
+  EXPECT_EQ(first.state(), uint32_t{LB_CLAIM_SENT});
+  EXPECT_TRUE(as_worker(first).take());
+  EXPECT_FALSE(first.revoke());
+  EXPECT_EQ(first.state(), uint32_t{LB_CLAIM_TAKEN});
+  Claim second = handed();
+  EXPECT_TRUE(second.revoke());
+  EXPECT_FALSE(as_worker(second).take());
+}
+
+TEST_F(Claims, refused_connection_is_the_primarys_again) {
+  Claim claim = handed();
+  EXPECT_TRUE(as_worker(claim).refuse());
+  EXPECT_EQ(claim.state(), uint32_t{LB_CLAIM_REFUSED});
+  EXPECT_FALSE(as_worker(claim).take());
+}
+
+TEST_F(Claims, word_that_is_used_again_is_not_mistaken_for_its_earlier_use) {
+  Claim old = handed();
+  Claim stale = as_worker(old);  // a worker stopped with the packet in its hand
+  EXPECT_TRUE(old.revoke());
+  old.free();
+  Claim next = handed();
+  ASSERT_EQ(next.index(), old.index());
+  EXPECT_FALSE(stale.take());
+  EXPECT_FALSE(stale.refuse());
+  EXPECT_EQ(next.state(), uint32_t{LB_CLAIM_SENT});
+}
+
+TEST_F(Claims, words_run_out_and_come_back) {
+  std::vector<Claim> all;
+  while (auto claim = Claim::find_free(words_)) all.push_back(*claim);
+  EXPECT_EQ(all.size(), 4u);
+  all[2].free();
+  EXPECT_EQ(handed().index(), 2u);
+}
+
+TEST_F(Claims, nonsense_in_a_word_counts_as_taken) {
+  Claim claim = handed();
+  words_[claim.index()] = 0xdeadbeef;
+  EXPECT_EQ(claim.state(), uint32_t{LB_CLAIM_TAKEN}) << "the connection may be lost to that worker, but is served at most once";
+  EXPECT_FALSE(claim.revoke());
+}
+
+}  // namespace
+}  // namespace lb

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: MIT
+#include "generator.hh"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+
+#include "clock.hh"
+#include "promptness.hh"
+
+namespace lbbench {
+namespace {
+
+constexpr uint64_t kTimeoutNs = 5'000'000'000;
+constexpr uint64_t kLookNs = 50'000'000;
+constexpr size_t kClientsMax = 1 << 16;
+constexpr rlim_t kOtherFds = 32;
+constexpr int kEventsMax = 64;
+
+size_t clients_max(const GeneratorPlan& plan) {
+  rlimit files{};
+  getrlimit(RLIMIT_NOFILE, &files);
+  const size_t wanted = plan.clients > 0 ? plan.clients : plan.trace.size();
+  return std::min({wanted, kClientsMax, static_cast<size_t>(files.rlim_cur - std::min(files.rlim_cur, kOtherFds))});
+}
+
+Outcome outcome_of(int error) {
+  if (error == ECONNREFUSED) return Outcome::refused;
+  return error == ETIMEDOUT ? Outcome::timeout : Outcome::reset;
+}
+
+}  // namespace
+
+Generator::Generator(const GeneratorPlan& plan)
+    : plan_(plan), recorder_(plan.records), epoll_(epoll_create1(EPOLL_CLOEXEC)), clients_(clients_max(plan)) {
+  be_prompt();
+  for (size_t i = clients_.size(); i > 0; --i) free_.push_back(i - 1);
+}
+
+uint64_t Generator::elapsed_ns() const { return now_ns() - plan_.origin_ns; }
+
+int Generator::run() {
+  if (!epoll_) return 1;
+  const timespec origin = to_timespec(plan_.origin_ns);
+  while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &origin, nullptr) == EINTR) {
+  }
+  while (!plan_.stop->load(std::memory_order_relaxed)) {
+    const uint64_t now = elapsed_ns();
+    begin_due(now);
+    if (open_ == 0 && !may_begin(now)) break;
+    wait(now);
+    if (const uint64_t later = elapsed_ns(); later >= next_look_ns_) look_after_clients(later);
+  }
+  return 0;
+}
+
+/// Whether any connection is still to begin, now or later.
+bool Generator::may_begin(uint64_t now) const {
+  if (plan_.clients == 0) return next_ < plan_.trace.size();
+  return now < plan_.end_ns && next_ < recorder_.capacity();
+}
+
+void Generator::begin_due(uint64_t now) {
+  if (plan_.clients == 0) {
+    for (; next_ < plan_.trace.size() && plan_.trace[next_].at_ns <= now; ++next_) {
+      begin(plan_.trace[next_].at_ns, now, plan_.trace[next_].service_ns);
+      now = elapsed_ns();
+    }
+    return;
+  }
+  for (; open_ + resting_ < plan_.clients && may_begin(now); ++next_) {
+    begin(now, now, 0);
+    now = elapsed_ns();
+  }
+}
+
+void Generator::begin(uint64_t intended_ns, uint64_t now, uint64_t service_ns) {
+  recorder_.begun(next_, intended_ns, now);
+  if (free_.empty()) return recorder_.lost(next_, now, Outcome::not_begun);
+  Client& client = clients_[free_.back()];
+  client = {
+      .record = next_, .begun_ns = now, .service_ns = service_ns / plan_.requests, .requests_left = plan_.requests};
+  if (!open_socket(client)) {
+    if (plan_.clients > 0) ++resting_;
+    return recorder_.lost(next_, now, Outcome::not_begun);
+  }
+  free_.pop_back();
+  ++open_;
+  // On loopback the handshake is often over by now; what happens first decides what to wait for.
+  if (!send_request(client) && client.fd < 0) return;
+  epoll_event event{.events = EPOLLIN | EPOLLET, .data = {.u64 = static_cast<uint64_t>(&client - clients_.data())}};
+  if (!client.sent) event.events |= EPOLLOUT;
+  if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, client.fd, &event) != 0) lose(client, Outcome::not_begun);
+}
+
+bool Generator::open_socket(Client& client) const {
+  lb::UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!fd) return false;
+  // The server closes first; our close then sends RST, so that no TIME_WAIT uses up the ports.
+  const linger reset{.l_onoff = 1, .l_linger = 0};
+  const int on = 1;
+  setsockopt(fd.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+  setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  sockaddr_in to{};
+  to.sin_family = AF_INET;
+  to.sin_port = htons(plan_.port);
+  to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0 && errno != EINPROGRESS &&
+      errno != ECONNREFUSED)
+    return false;
+  client.fd = fd.release();
+  return true;
+}
+
+void Generator::wait(uint64_t now) {
+  uint64_t until = std::max(next_look_ns_, now);
+  if (plan_.clients == 0 && next_ < plan_.trace.size()) until = std::min(until, plan_.trace[next_].at_ns);
+  const timespec timeout = to_timespec(until > now ? until - now : 0);
+  std::array<epoll_event, kEventsMax> events;
+  const int n = epoll_pwait2(epoll_.get(), events.data(), kEventsMax, &timeout, nullptr);
+  for (int i = 0; i < n; ++i) advance(clients_[events[static_cast<size_t>(i)].data.u64]);
+}
+
+void Generator::advance(Client& client) {
+  while (client.fd >= 0) {
+    if (!client.sent && !send_request(client)) return;
+    if (!read_answer(client)) return;
+  }
+}
+
+/// False when it must wait, or the connection is lost.
+bool Generator::send_request(Client& client) {
+  const Request request{.service_ns = client.service_ns, .last = client.requests_left == 1 ? 1U : 0U};
+  const ssize_t n = send(client.fd, &request, sizeof request, MSG_NOSIGNAL);
+  client.sent = n == sizeof request;  // less than all cannot be: the socket's buffer is empty
+  if (n < 0 && errno != EAGAIN && errno != EINPROGRESS && errno != ENOTCONN) lose(client, outcome_of(errno));
+  return client.sent;
+}
+
+/// False when it must wait, or the connection has ended.
+bool Generator::read_answer(Client& client) {
+  const ssize_t n =
+      recv(client.fd, reinterpret_cast<char*>(&client.answer) + client.have, sizeof client.answer - client.have, 0);
+  if (n < 0 && errno == EINTR) return true;
+  if (n < 0 && errno == EAGAIN) return false;
+  if (client.answered) {
+    release(client);
+    return false;
+  }
+  if (n <= 0) {
+    lose(client, n == 0 ? Outcome::reset : outcome_of(errno));
+    return false;
+  }
+  client.have += static_cast<size_t>(n);
+  if (client.have < sizeof client.answer) return true;
+  client.have = 0;
+  client.error_ns += client.answer.service_error_ns;
+  if (--client.requests_left > 0) {
+    client.sent = false;
+  } else {
+    client.answered = true;
+    recorder_.answered(client.record, elapsed_ns(), client.answer.worker, client.error_ns);
+  }
+  return true;
+}
+
+void Generator::lose(Client& client, Outcome why) {
+  recorder_.lost(client.record, elapsed_ns(), why);
+  if (plan_.clients > 0) ++resting_;
+  release(client);
+}
+
+void Generator::release(Client& client) {
+  close(client.fd);
+  client.fd = -1;
+  free_.push_back(static_cast<size_t>(&client - clients_.data()));
+  --open_;
+}
+
+void Generator::look_after_clients(uint64_t now) {
+  next_look_ns_ = now + kLookNs;
+  resting_ = 0;
+  for (auto& client : clients_) {
+    if (client.fd < 0 || client.begun_ns + kTimeoutNs > now) continue;
+    if (client.answered) {
+      release(client);
+    } else {
+      lose(client, Outcome::timeout);
+    }
+  }
+}
+
+}  // namespace lbbench

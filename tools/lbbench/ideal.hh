@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "trace.hh"
+
+namespace lbbench {
+
+/// The trace through one central first-come-first-served queue with `servers` servers and no cost of its own: for
+/// service times that nobody knows in advance, no policy that serves a connection to its end can hope for less.
+/// Gives the latency of every arrival, in the trace's order.
+std::vector<uint64_t> simulate_ideal(const Trace& trace, unsigned servers);
+
+}  // namespace lbbench

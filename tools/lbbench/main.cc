@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: MIT
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <lb/policy.hh>
+#include <lb/unique_fd.hh>
+
+#include "host.hh"
+#include "json_report.hh"
+#include "options.hh"
+#include "progress.hh"
+#include "report.hh"
+#include "runner.hh"
+#include "table.hh"
+
+namespace lbbench {
+namespace {
+
+constexpr int kFailed = 1;
+constexpr int kWrongUse = 2;
+
+volatile std::sig_atomic_t signal_caught = 0;
+
+void catch_signals() {
+  struct sigaction action {};
+  action.sa_handler = [](int signal) { signal_caught = signal; };
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaction(signal, &action, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+}
+
+void raise_descriptor_limit() {
+  rlimit files{};
+  if (getrlimit(RLIMIT_NOFILE, &files) != 0) return;
+  files.rlim_cur = files.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &files);
+}
+
+void list() {
+  struct Line {
+    const char* policy;
+    const char* sentence;
+  };
+  constexpr Line policies[] = {
+      {"shared", "The workers share one socket; whoever is idle takes the next connection."},
+      {"reuseport", "A socket for each worker; a program in the kernel picks the least loaded."},
+      {"reuseport:p2c", "The same; the less loaded of two workers drawn at random."},
+      {"reuseport:random", "The same; any worker that is ready."},
+      {"reuseport:hash", "A socket for each worker; the kernel's own hash of the addresses, blind to load."},
+      {"round-robin", "The primary accepts and hands each connection to the next worker that has room."},
+      {"round-robin:least-loaded", "The primary accepts and hands each connection to the least loaded worker."},
+      {"auto", "reuseport where the kernel permits its program, else round-robin."},
+  };
+  fmt::print("Scenarios:\n");
+  for (const auto& scenario : scenarios()) fmt::print("  {:<26}{}\n", scenario.name, scenario.sentence);
+  fmt::print("\nPolicies, as in LB_SCHED_POLICY:\n");
+  for (const auto& line : policies) fmt::print("  {:<26}{}\n", line.policy, line.sentence);
+}
+
+/// Everything measured, in turn; what is printed goes to `out`.
+class Session {
+ public:
+  Session(const Options& options, std::FILE* out) : options_(options), out_(out), progress_(total_seconds()) {}
+
+  void run() {
+    print_head();
+    for (const auto& name : options_.scenarios) {
+      const Scenario& scenario = *find_scenario(name);
+      const size_t first = results_.size();
+      for (unsigned repeat = 1; repeat <= options_.repeat && signal_caught == 0; ++repeat)
+        measure_all(scenario, repeat);
+      progress_.clear();
+      if (results_.size() > first)
+        fmt::print(out_, "\n{}", report_scenario(scenario, options_, std::span(results_).subspan(first)));
+      std::fflush(out_);
+      if (signal_caught != 0) return;
+    }
+  }
+
+  const Host& host() const { return host_; }
+  const std::vector<RunResult>& results() const { return results_; }
+
+  /// 1 when a run failed, a connection was lost or could not be made, or a worker crashed.
+  int exit_code() const {
+    if (failed_) return kFailed;
+    for (const auto& run : results_) {
+      if (run.lost.total() > 0 || run.generator.not_begun > 0 || run.crashed_workers > 0) return kFailed;
+    }
+    return 0;
+  }
+
+ private:
+  double total_seconds() const {
+    double sum_s = 0;
+    for (const auto& name : options_.scenarios) sum_s += seconds_of(*find_scenario(name), options_);
+    return sum_s * options_.repeat * static_cast<double>(options_.policies.size());
+  }
+
+  void print_head() {
+    fmt::print(out_, "{}", wrap(host_.to_string(), "  "));
+    if (options_.work == Work::sleep)
+      fmt::print(out_,
+                 "Sleeps end {:.0f} us late, which is taken off; what is left: {:.0f} us median, {:.0f} us p90.\n",
+                 static_cast<double>(timer_.median_ns) / 1e3, static_cast<double>(timer_.residual_median_ns) / 1e3,
+                 static_cast<double>(timer_.residual_p90_ns) / 1e3);
+    fmt::print(out_, "{}",
+               wrap("* best. share: busiest worker over the mean. w us, p us: CPU time per connection of the workers "
+                    "and of the "
+                    "primary, user and system, warm-up included.",
+                    "  "));
+    std::fflush(out_);
+  }
+
+  /// Each repeat begins with another policy, so that none always runs on a machine just warmed or just tired.
+  void measure_all(const Scenario& scenario, unsigned repeat) {
+    const size_t count = options_.policies.size();
+    for (size_t i = 0; i < count && signal_caught == 0; ++i) {
+      const std::string& policy = options_.policies[(i + repeat - 1) % count];
+      const std::string what = fmt::format("{}, {}, {} of {}", scenario.name, policy, repeat, options_.repeat);
+      auto outcome = run_once({scenario, options_, policy, repeat, timer_}, [&](double elapsed_s) {
+        progress_.show(done_s_ + elapsed_s, what);
+        return signal_caught == 0;
+      });
+      done_s_ += seconds_of(scenario, options_);
+      if (auto* result = std::get_if<RunResult>(&outcome)) results_.push_back(std::move(*result));
+      if (const auto* failure = std::get_if<RunFailure>(&outcome)) {
+        failed_ = true;
+        progress_.clear();
+        fmt::print(stderr, "lbbench: {} failed: {}\n", what, failure->why);
+      }
+    }
+  }
+
+  const Options& options_;
+  std::FILE* const out_;
+  const Host host_ = Host::describe();
+  const TimerError timer_ = TimerError::measure();
+  Progress progress_;
+  std::vector<RunResult> results_;
+  double done_s_ = 0;
+  bool failed_ = false;
+};
+
+bool write_all(int fd, std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t n = write(fd, text.data(), text.size());
+    if (n < 0 && errno != EINTR) return false;
+    text.remove_prefix(n > 0 ? static_cast<size_t>(n) : 0);
+  }
+  return true;
+}
+
+int measure_and_report(const Options& options) {
+  const bool to_stdout = options.json == "-";
+  lb::UniqueFd json;
+  if (!options.json.empty()) {
+    json.reset(to_stdout ? fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0)
+                         : open(options.json.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666));
+    if (!json) {
+      fmt::print(
+          stderr,
+          "lbbench: --json: cannot write \"{}\": {}; give a file that can be written, or - for standard output\n",
+          options.json, std::strerror(errno));
+      return kWrongUse;
+    }
+  }
+  catch_signals();
+  raise_descriptor_limit();
+  Session session(options, to_stdout ? stderr : stdout);
+  session.run();
+  int code = session.exit_code();
+  if (json) {
+    if (!to_stdout) (void)!ftruncate(json.get(), 0);  // a pipe or a device has no length
+    if (!write_all(json.get(), json_report(session.host(), options, session.results()))) {
+      fmt::print(stderr, "lbbench: --json: writing \"{}\" failed: {}\n", options.json, std::strerror(errno));
+      code = kFailed;
+    }
+  }
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) code = kFailed;
+  return signal_caught != 0 ? 128 + signal_caught : code;
+}
+
+int run(int argc, char** argv) {
+  const auto parsed = parse_options(argc, argv);
+  if (const auto* leave = std::get_if<Leave>(&parsed)) {
+    fmt::print(leave->code == 0 ? stdout : stderr, "{}", leave->text);
+    return leave->code;
+  }
+  const auto& options = std::get<Options>(parsed);
+  if (options.command != Command::list) return measure_and_report(options);
+  list();
+  return 0;
+}
+
+}  // namespace
+}  // namespace lbbench
+
+int main(int argc, char** argv) {
+  try {
+    return lbbench::run(argc, argv);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "lbbench: {}\n", error.what());
+    return 1;
+  }
+}

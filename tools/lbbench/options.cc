@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: MIT
+#include "options.hh"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <sched.h>
+
+#include <CLI/CLI.hpp>
+#include <lb/policy.hh>
+#include <lb/version.hh>
+#include <map>
+#include <sstream>
+
+namespace lbbench {
+namespace {
+
+template <class Choice>
+using Choices = std::map<std::string, Choice>;
+
+const Choices<Work> kWork{{"sleep", Work::sleep}, {"cpu", Work::cpu}};
+const Choices<WorkerModel> kWorkerModels{{"serial", WorkerModel::serial}, {"event-loop", WorkerModel::event_loop}};
+
+unsigned cpu_count() {
+  cpu_set_t cpus;
+  return sched_getaffinity(0, sizeof cpus, &cpus) == 0 ? static_cast<unsigned>(CPU_COUNT(&cpus)) : 1;
+}
+
+std::string check_policy(const std::string& name) {
+  const auto policy = lb::Policy::parse(name);
+  return policy ? "" : fmt::format("unknown policy \"{}\"; one of: {}", name, lb::policy_names());
+}
+
+std::string check_scenario(const std::string& name) {
+  if (find_scenario(name) != nullptr) return "";
+  return fmt::format("unknown scenario \"{}\"; one of: {}", name, scenario_names());
+}
+
+/// CLI::Range lets NaN through.
+template <class Number>
+CLI::Validator within(Number least, Number most) {
+  const auto check = [=](const std::string& text) -> std::string {
+    Number number{};
+    if (CLI::detail::lexical_cast(text, number) && number >= least && number <= most) return "";
+    return fmt::format("\"{}\" is not a number from {} to {}", text, least, most);
+  };
+  return {check, ""};
+}
+
+/// CLI11 reads "-1" as a huge unsigned number.
+std::string check_seed(const std::string& text) {
+  uint64_t seed = 0;
+  if (!text.starts_with('-') && CLI::detail::lexical_cast(text, seed)) return "";
+  return fmt::format("\"{}\" is not a whole number from 0 to 2^64 - 1", text);
+}
+
+/// An option that takes one of a few words; CLI11's own transformer also takes, and talks of, the enum's numbers.
+template <class Choice>
+void add_choice(CLI::App& app, const char* name, Choice& chosen, const Choices<Choice>& choices,
+                const char* description) {
+  std::vector<std::string> words;
+  for (const auto& [word, choice] : choices) words.push_back(word);
+  const auto check = [&choices, words](const std::string& text) -> std::string {
+    return choices.contains(text) ? "" : fmt::format("unknown word \"{}\"; one of: {}", text, fmt::join(words, ", "));
+  };
+  app.add_option_function<std::string>(
+         name, [&](const std::string& text) { chosen = choices.at(text); }, description)
+      ->type_name(fmt::format("{}", fmt::join(words, "|")))
+      ->check(CLI::Validator(check, ""))
+      ->default_str(to_string(chosen));
+}
+
+/// Which scenario would need a trace too long to hold, if any.
+std::string check_trace(const Options& options) {
+  for (const auto& name : options.scenarios) {
+    const Scenario& scenario = *find_scenario(name);
+    if (scenario.load == Load::closed) continue;
+    const double rate_per_s =
+        arrival_rate_per_s(scenario, options.workers_of(scenario), options.utilization_of(scenario));
+    const double most_s = kTraceMax / rate_per_s;
+    if (options.duration_of(scenario) > most_s)
+      return fmt::format("--duration: {:g} s of {} at {:.0f} connections/s is too long to record; at most {:.0f} s",
+                         options.duration_of(scenario), name, rate_per_s, most_s);
+  }
+  return "";
+}
+
+void add_run(CLI::App& app, Options& options) {
+  auto* run = app.add_subcommand("run", "Measure chosen policies under chosen scenarios");
+  run->add_option("--policy", options.policies, "Policies, comma-separated: " + lb::policy_names())
+      ->delimiter(',')
+      ->type_name("P,...")
+      ->check(CLI::Validator(check_policy, ""))
+      ->capture_default_str();
+  run->add_option("--scenario", options.scenarios, "Scenarios, comma-separated: " + scenario_names())
+      ->delimiter(',')
+      ->type_name("S,...")
+      ->check(CLI::Validator(check_scenario, ""))
+      ->capture_default_str();
+  run->add_option("--workers", options.workers,
+                  "Worker processes (default: 8; with --work cpu, and for connect, the CPUs)")
+      ->type_name("N")
+      ->check(within(1U, kWorkersMax));
+  run->add_option("--utilization", options.utilization, "Of all workers, 0.01 to 1.5 (default: the scenario's)")
+      ->type_name("U")
+      ->check(within(0.01, 1.5));
+  run->add_option("--duration", options.duration_s, "Seconds counted for each policy (default: the scenario's)")
+      ->type_name("SEC")
+      ->check(within(0.1, 3600.0));
+  add_choice(*run, "--work", options.work, kWork, "How a worker spends a service time; sleep models many cores on few");
+  add_choice(*run, "--worker-model", options.worker_model, kWorkerModels, "How a worker takes connections");
+  run->add_option("--repeat", options.repeat, "Measure all of it K times, policies in turn; medians are shown")
+      ->type_name("K")
+      ->check(within(1U, 1000U))
+      ->capture_default_str();
+  run->add_option("--seed", options.seed, "Of the first repeat's arrivals; the next repeat takes the next")
+      ->type_name("N")
+      ->check(CLI::Validator(check_seed, ""))
+      ->capture_default_str();
+  run->add_option("--json", options.json,
+                  "Write every run's figures to F; - is standard output, and the tables go to standard error")
+      ->type_name("F");
+  run->final_callback([&] {
+    options.command = Command::run;
+    if (const auto wrong = check_trace(options); !wrong.empty()) throw CLI::ValidationError(wrong);
+  });
+}
+
+}  // namespace
+
+const char* to_string(Work work) { return work == Work::sleep ? "sleep" : "cpu"; }
+const char* to_string(WorkerModel model) { return model == WorkerModel::serial ? "serial" : "event-loop"; }
+
+double Options::duration_of(const Scenario& scenario) const {
+  return duration_s.value_or(command == Command::compare ? scenario.compare_s : scenario.duration_s);
+}
+
+double Options::utilization_of(const Scenario& scenario) const { return utilization.value_or(scenario.utilization); }
+
+unsigned Options::workers_of(const Scenario& scenario) const {
+  const bool slept = work == Work::sleep && scenario.mean_service_ms() > 0;
+  return workers.value_or(slept ? 8 : std::min(std::max(cpu_count(), 2U), kWorkersMax));
+}
+
+std::variant<Options, Leave> parse_options(int argc, const char* const* argv) {
+  Options options;
+  CLI::App app(
+      "Compares liblb's policies on this machine, beside a simulated ideal. Without a command: all of them, in about a "
+      "minute.",
+      "lbbench");
+  app.set_version_flag("--version", std::string("lbbench ") + LB_VERSION);
+  app.require_subcommand(0, 1);
+  app.footer("Exit code: 0; 1 when a run failed or a connection was lost; 2 for wrong use; 130 after Ctrl-C.");
+  add_run(app, options);
+  app.add_subcommand("list", "Scenarios and policies, a sentence each")->final_callback([&] {
+    options.command = Command::list;
+  });
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    std::ostringstream out;
+    std::ostringstream err;
+    if (app.exit(error, out, err) == 0) return Leave{0, out.str()};
+    return Leave{2, fmt::format("lbbench: {}", err.str())};
+  }
+  if (options.command == Command::compare) {
+    options.repeat = 2;
+    std::erase_if(options.scenarios, [](const auto& name) { return find_scenario(name)->compare_s == 0; });
+  }
+  return options;
+}
+
+}  // namespace lbbench

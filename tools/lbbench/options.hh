@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "trace.hh"
+
+namespace lbbench {
+
+enum class Command { compare, run, list };
+enum class Work { sleep, cpu };
+enum class WorkerModel { serial, event_loop };
+
+const char* to_string(Work work);
+const char* to_string(WorkerModel model);
+
+/// What the command line asks for. What is not given is the scenario's to say.
+struct Options {
+  Command command = Command::compare;
+  std::vector<std::string> policies{"shared", "reuseport", "reuseport:hash", "round-robin"};
+  std::vector<std::string> scenarios{"connect", "mixed", "few"};
+  std::optional<unsigned> workers;
+  std::optional<double> utilization;
+  std::optional<double> duration_s;
+  Work work = Work::sleep;
+  WorkerModel worker_model = WorkerModel::serial;
+  unsigned repeat = 1;
+  uint64_t seed = 1;
+  std::string json;  ///< a path, "-" for standard output, empty for none
+
+  double duration_of(const Scenario& scenario) const;
+  double utilization_of(const Scenario& scenario) const;
+  /// 8 where service times are slept, so that a small machine can stand for a large one; else one for each CPU.
+  unsigned workers_of(const Scenario& scenario) const;
+};
+
+constexpr unsigned kWorkersMax = 128;
+constexpr double kTraceMax = 20e6;  ///< connections in one run
+
+/// The command line is done with: print `text` and leave with `code`. 0 is help or version, 2 is wrong use.
+struct Leave {
+  int code;
+  std::string text;
+};
+
+/// Checks everything that can be checked before the first run, except whether the JSON file can be written.
+std::variant<Options, Leave> parse_options(int argc, const char* const* argv);
+
+}  // namespace lbbench

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "statistics.hh"
+
+namespace lbbench {
+
+struct Lost {
+  uint64_t refused = 0;
+  uint64_t reset = 0;
+  uint64_t timeout = 0;
+  uint64_t total() const { return refused + reset + timeout; }
+};
+
+/// CPU time, user and system, of all threads of the processes named, from just before the first connection to just
+/// after the last, warm-up included, divided by all connections answered in that time.
+struct CpuPerConnection {
+  double workers_us = 0;  ///< under --work cpu the service itself is part of it
+  double primary_us = 0;
+};
+
+/// How well the generator kept up: if badly, the other figures say little about the server.
+struct GeneratorHealth {
+  double late_p99_ms = 0;
+  double late_max_ms = 0;
+  uint64_t not_begun = 0;
+};
+
+/// How much longer than asked a worker was busy with a connection: what the machine's timers and other load add.
+struct ServiceError {
+  double median = 0;
+  double mean = 0;
+};
+
+/// One policy in one repeat of one scenario.
+struct RunResult {
+  std::string scenario;
+  std::string policy;     ///< as the user wrote it
+  std::string effective;  ///< in force, in lb::Policy's own spelling
+  std::string rung;
+  std::string fallback;  ///< why it is not what was asked for, or not the best way to it; empty if it is
+  unsigned workers = 0;
+  std::optional<double> utilization;  ///< open loop only
+  uint64_t seed = 0;                  ///< of this repeat's trace
+  unsigned repeat = 0;                ///< from 1
+  uint64_t offered = 0;
+  uint64_t completed = 0;
+  Lost lost;
+  double throughput_per_s = 0;
+  Latency latency;
+  std::optional<Latency> ideal;  ///< open loop only
+  Share share;
+  CpuPerConnection cpu;
+  GeneratorHealth generator;
+  ServiceError service_error_us;
+  std::optional<double> used_per_burst;  ///< bursts only: share of the workers that a burst reached, 1 is all of them
+  double others_cpu = 0;                 ///< part of the machine's CPU time that other programs took meanwhile, 0 to 1
+  unsigned crashed_workers = 0;
+};
+
+}  // namespace lbbench

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: MIT
+#include "runner.hh"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <memory>
+#include <numeric>
+#include <system_error>
+#include <vector>
+
+#include "child.hh"
+#include "clock.hh"
+#include "generator.hh"
+#include "machine_load.hh"
+#include "measure.hh"
+#include "server.hh"
+#include "shared_array.hh"
+
+namespace lbbench {
+namespace {
+
+constexpr int kTickMs = 100;
+constexpr double kStartAndStopS = 0.2;
+constexpr uint64_t kReadyNs = 15'000'000'000;
+constexpr uint64_t kLeadNs = 20'000'000;          // from the forking of the generators to the run's time 0
+constexpr uint64_t kOvertimeNs = 10'000'000'000;  // generators give each connection 5 s
+constexpr int kServerStopMs = 5'000;
+constexpr double kClosedRateMaxPerS = 150'000;  // of one generator: how many records to hold ready
+constexpr unsigned kCpusPerGenerator = 4;
+
+struct Pipe {
+  lb::UniqueFd read;
+  lb::UniqueFd write;
+
+  static Pipe open() {
+    int fds[2];
+    if (pipe2(fds, O_CLOEXEC) != 0) throw std::system_error(errno, std::generic_category(), "pipe2");
+    return {lb::UniqueFd(fds[0]), lb::UniqueFd(fds[1])};
+  }
+};
+
+/// Every generator's share of the trace, one connection in turn.
+std::vector<Trace> deal(const Trace& trace, size_t hands) {
+  std::vector<Trace> dealt(hands);
+  for (size_t i = 0; i < trace.size(); ++i) dealt[i % hands].push_back(trace[i]);
+  return dealt;
+}
+
+class Run {
+ public:
+  Run(const RunPlan& plan, const Tick& tick)
+      : plan_(plan),
+        tick_(tick),
+        workers_(plan.options.workers_of(plan.scenario)),
+        utilization_(plan.options.utilization_of(plan.scenario)),
+        seed_(plan.options.seed + plan.repeat - 1),
+        period_(period_of(plan.options.duration_of(plan.scenario))),
+        trace_(make_trace(plan.scenario, workers_, utilization_, period_, seed_)),
+        report_(1),
+        stop_(1),
+        began_ns_(now_ns()) {}
+
+  ~Run() {
+    generators_.clear();
+    stop_pipe_.write.reset();  // the server's sign to drain its workers
+    if (server_) server_->wait(kServerStopMs);
+  }
+  Run(const Run&) = delete;
+  Run& operator=(const Run&) = delete;
+
+  std::variant<RunResult, RunFailure, Interrupted> go() {
+    start_server();
+    if (auto outcome = wait_until_ready(); outcome.index() != 0) return outcome;
+    prepare_records();
+    start_generators();
+    if (auto outcome = wait_for_generators(); outcome.index() != 0) return outcome;
+    if (server_->ended()) return RunFailure{"the server ended during the run"};
+    return measured();
+  }
+
+ private:
+  using Outcome = std::variant<RunResult, RunFailure, Interrupted>;  // a RunResult here only means: go on
+
+  bool tick() { return tick_(static_cast<double>(now_ns() - began_ns_) / 1e9); }
+
+  void start_server() {
+    Pipe ready = Pipe::open();
+    stop_pipe_ = Pipe::open();
+    const ServerPlan server{plan_.policy, workers_, plan_.options.work, plan_.options.worker_model,
+                            plan_.timer.median_ns};
+    server_ = std::make_unique<Child>([&] {
+      stop_pipe_.write.reset();
+      ready.read.reset();
+      return run_server(server, report_[0], ready.write.get(), stop_pipe_.read.get());
+    });
+    stop_pipe_.read.reset();
+    ready_ = std::move(ready.read);
+  }
+
+  Outcome wait_until_ready() {
+    const uint64_t deadline_ns = now_ns() + kReadyNs;
+    while (true) {
+      pollfd fds[] = {{ready_.get(), POLLIN, 0}, {server_->fd(), POLLIN, 0}};
+      ::poll(fds, 2, kTickMs);
+      if ((fds[0].revents & POLLIN) != 0) return RunResult{};
+      if (fds[1].revents != 0)
+        return RunFailure{report_[0].error[0] != '\0' ? report_[0].error.data()
+                                                      : "the server ended before it was ready"};
+      if (now_ns() > deadline_ns) return RunFailure{"the server was not ready after 15 s"};
+      if (!tick()) return Interrupted{};
+    }
+  }
+
+  void prepare_records() {
+    const unsigned cpus = std::max(1U, static_cast<unsigned>(sysconf(_SC_NPROCESSORS_ONLN)));
+    const size_t generators = std::clamp(cpus / kCpusPerGenerator, 1U, 16U);
+    traces_ = deal(trace_, generators);
+    const bool closed = plan_.scenario.load == Load::closed;
+    const auto closed_records = static_cast<size_t>(kClosedRateMaxPerS * static_cast<double>(period_.end_ns) / 1e9);
+    size_t sum = 0;
+    for (const auto& trace : traces_) counts_.push_back(closed ? closed_records : trace.size());
+    sum = std::accumulate(counts_.begin(), counts_.end(), sum);
+    records_ = std::make_unique<SharedArray<Record>>(sum);
+  }
+
+  void start_generators() {
+    const unsigned clients = plan_.scenario.clients_per_worker * workers_;
+    worker_pids_.assign(report_[0].worker_pids.begin(), report_[0].worker_pids.begin() + report_[0].workers);
+    workers_cpu_ns_ = cpu_ns(worker_pids_);
+    primary_cpu_ns_ = cpu_ns(std::array{server_->pid()});
+    generators_cpu_ns_ = ended_children_cpu_ns();
+    machine_ = MachineLoad::now();
+    const uint64_t origin_ns = now_ns() + kLeadNs;
+    auto rest = records_->all();
+    for (size_t i = 0; i < traces_.size(); ++i) {
+      const auto share = static_cast<unsigned>(clients * (i + 1) / traces_.size() - clients * i / traces_.size());
+      const GeneratorPlan generator{.port = report_[0].port,
+                                    .origin_ns = origin_ns,
+                                    .end_ns = period_.end_ns,
+                                    .trace = traces_[i],
+                                    .clients = share,
+                                    .requests = plan_.scenario.requests,
+                                    .records = rest.first(counts_[i]),
+                                    .stop = &stop_[0]};
+      rest = rest.subspan(counts_[i]);
+      generators_.push_back(std::make_unique<Child>([&generator] { return Generator(generator).run(); }));
+    }
+  }
+
+  Outcome wait_for_generators() {
+    const uint64_t deadline_ns = now_ns() + period_.end_ns + kOvertimeNs;
+    for (auto& generator : generators_) {
+      while (!generator->ended()) {
+        pollfd fd{generator->fd(), POLLIN, 0};
+        ::poll(&fd, 1, kTickMs);
+        const bool go_on = tick();
+        if (!go_on || now_ns() > deadline_ns) stop_[0].store(true);
+        if (!go_on) return Interrupted{};
+        if (now_ns() > deadline_ns) return RunFailure{"the generator did not come to an end"};
+      }
+      if (const int code = generator->wait(0); code != 0)
+        return RunFailure{fmt::format("the generator failed with exit code {}", code)};
+    }
+    return RunResult{};
+  }
+
+  RunResult measured() {
+    const ServerReport& report = report_[0];
+    RunResult result;
+    result.scenario = plan_.scenario.name;
+    result.policy = plan_.policy;
+    result.effective = report.effective.data();
+    result.rung = report.rung.data();
+    result.fallback = report.reason.data();
+    result.workers = workers_;
+    result.seed = seed_;
+    result.repeat = plan_.repeat;
+    result.crashed_workers = report.crashed_workers;
+    if (plan_.scenario.load == Load::open) {
+      result.utilization = utilization_;
+      result.ideal = measure_ideal(trace_, period_, workers_);
+    }
+    const auto all = records_->all();
+    measure(all, period_, {report.worker_ids.data(), report.workers}, result);
+    if (plan_.scenario.bursts) result.used_per_burst = used_per_burst(all, period_, workers_);
+    const uint64_t workers_ns = cpu_ns(worker_pids_) - workers_cpu_ns_;
+    const uint64_t primary_ns = cpu_ns(std::array{server_->pid()}) - primary_cpu_ns_;
+    const uint64_t generators_ns = ended_children_cpu_ns() - generators_cpu_ns_;
+    result.others_cpu = others_part(machine_, MachineLoad::now(), workers_ns + primary_ns + generators_ns);
+    if (const auto answered = std::ranges::count(all, lbbench::Outcome::answered, &Record::outcome); answered > 0) {
+      const double ns_per_us = 1e3 * static_cast<double>(answered);
+      result.cpu.workers_us = static_cast<double>(workers_ns) / ns_per_us;
+      result.cpu.primary_us = static_cast<double>(primary_ns) / ns_per_us;
+    }
+    return result;
+  }
+
+  const RunPlan& plan_;
+  const Tick& tick_;
+  const unsigned workers_;
+  const double utilization_;
+  const uint64_t seed_;
+  const Period period_;
+  const Trace trace_;
+  const SharedArray<ServerReport> report_;
+  const SharedArray<std::atomic<bool>> stop_;
+  const uint64_t began_ns_;
+  Pipe stop_pipe_;
+  lb::UniqueFd ready_;
+  std::unique_ptr<Child> server_;
+  std::vector<Trace> traces_;
+  std::vector<size_t> counts_;
+  std::unique_ptr<SharedArray<Record>> records_;
+  std::vector<pid_t> worker_pids_;
+  uint64_t workers_cpu_ns_ = 0;
+  uint64_t primary_cpu_ns_ = 0;
+  uint64_t generators_cpu_ns_ = 0;
+  MachineLoad machine_;
+  std::vector<std::unique_ptr<Child>> generators_;
+};
+
+}  // namespace
+
+std::variant<RunResult, RunFailure, Interrupted> run_once(const RunPlan& plan, const Tick& tick) {
+  try {
+    return Run(plan, tick).go();
+  } catch (const std::exception& error) {
+    return RunFailure{error.what()};
+  }
+}
+
+double seconds_of(const Scenario& scenario, const Options& options) {
+  return static_cast<double>(period_of(options.duration_of(scenario)).end_ns) / 1e9 + kStartAndStopS;
+}
+
+}  // namespace lbbench

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace lbbench {
+
+/// Who decides when a connection begins: a clock that waits for nobody (open), or the end of an earlier one (closed).
+enum class Load { open, closed };
+enum class Law { fixed, exponential };
+
+/// One kind of connection in a scenario's mix.
+struct Service {
+  double share;  ///< of all connections; the shares of a scenario add up to 1
+  Law law;
+  double mean_ms;
+};
+
+/// A load to measure under. To add one, add a row to the table in scenario.cc.
+struct Scenario {
+  std::string name;
+  std::string sentence;
+  Load load;
+  std::vector<Service> services;
+  bool bursts;        ///< open: as many connections as workers begin at one instant; otherwise Poisson, one by one
+  unsigned requests;  ///< per connection; its service time is divided evenly among them
+  unsigned clients_per_worker;  ///< closed: connections kept open
+  double utilization;           ///< open: of all workers, unless the user says otherwise
+  double duration_s;            ///< counted part, unless the user says otherwise
+  double compare_s;             ///< the same when lbbench is run with no argument; 0: left out there
+
+  /// Mean of the mix.
+  double mean_service_ms() const;
+};
+
+std::span<const Scenario> scenarios();
+/// Null when there is none of that name.
+const Scenario* find_scenario(std::string_view name);
+/// "connect, mixed, ...": for messages.
+std::string scenario_names();
+
+}  // namespace lbbench

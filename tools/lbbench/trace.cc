@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT
+#include "trace.hh"
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+
+namespace lbbench {
+namespace {
+
+constexpr double kNsPerMs = 1e6;
+constexpr double kNsPerS = 1e9;
+
+/// In [0, 1). The standard's distributions differ between libraries; its engines do not.
+double uniform(std::mt19937_64& random) { return static_cast<double>(random() >> 11) * 0x1p-53; }
+
+double exponential(std::mt19937_64& random, double mean) { return -mean * std::log1p(-uniform(random)); }
+
+uint64_t draw_service_ns(const Scenario& scenario, std::mt19937_64& random) {
+  double rest = uniform(random);
+  const Service* chosen = &scenario.services.back();
+  for (const auto& service : scenario.services) {
+    rest -= service.share;
+    if (rest < 0) {
+      chosen = &service;
+      break;
+    }
+  }
+  const double ms = chosen->law == Law::fixed ? chosen->mean_ms : exponential(random, chosen->mean_ms);
+  return static_cast<uint64_t>(std::llround(ms * kNsPerMs));
+}
+
+}  // namespace
+
+Period period_of(double counted_s) {
+  const double warm_up_s = std::clamp(counted_s / 10, 0.1, 1.0);
+  return {static_cast<uint64_t>(warm_up_s * kNsPerS), static_cast<uint64_t>((warm_up_s + counted_s) * kNsPerS)};
+}
+
+double arrival_rate_per_s(const Scenario& scenario, unsigned workers, double utilization) {
+  return workers * utilization / (scenario.mean_service_ms() / 1e3);
+}
+
+Trace make_trace(const Scenario& scenario, unsigned workers, double utilization, Period period, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  Trace trace;
+  if (scenario.load == Load::closed) return trace;
+  const unsigned together = scenario.bursts ? workers : 1;
+  const double gap_ns = kNsPerS * together / arrival_rate_per_s(scenario, workers, utilization);
+  trace.reserve(static_cast<size_t>(1.1 * static_cast<double>(period.end_ns) / gap_ns * together) + 64);
+  double at_ns = 0;
+  while (true) {
+    at_ns += scenario.bursts ? gap_ns : exponential(random, gap_ns);
+    if (at_ns >= static_cast<double>(period.end_ns)) return trace;
+    for (unsigned i = 0; i < together; ++i)
+      trace.push_back({static_cast<uint64_t>(at_ns), draw_service_ns(scenario, random)});
+  }
+}
+
+}  // namespace lbbench

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "scenario.hh"
+
+namespace lbbench {
+
+/// One connection of an open loop.
+struct Arrival {
+  uint64_t at_ns;       ///< when it should begin, from the start of the run
+  uint64_t service_ns;  ///< how long it keeps a worker, all its requests together
+};
+
+/// The arrivals of one run, fixed before it begins: every policy and the ideal get the same.
+using Trace = std::vector<Arrival>;
+
+/// How long a run lasts, and from when it counts.
+struct Period {
+  uint64_t warm_up_ns;  ///< connections that begin before this are served and not counted
+  uint64_t end_ns;      ///< none begins after this
+};
+
+/// A tenth more than the counted part, within 0.1 s and 1 s.
+Period period_of(double counted_s);
+
+/// Connections a second that keep `workers` busy for `utilization` of the time.
+double arrival_rate_per_s(const Scenario& scenario, unsigned workers, double utilization);
+
+/// The same arguments give the same trace on every machine.
+Trace make_trace(const Scenario& scenario, unsigned workers, double utilization, Period period, uint64_t seed);
+
+}  // namespace lbbench
