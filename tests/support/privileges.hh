@@ -15,3 +15,16 @@
     }                                                                                    \
     GTEST_SKIP() << (reason);                                                            \
   } while (false)
+
+/// What this build of the library holds (Meson's options bpf and uring).
+namespace lb::test {
+inline constexpr bool kBuiltWithBpf = LB_WITH_BPF;
+inline constexpr bool kBuiltWithUring = LB_WITH_URING;
+}  // namespace lb::test
+
+/// Skips a test of eBPF selection in a build without it and, where it is built in, for a user who `lacks` what it needs.
+#define LB_SKIP_WITHOUT_BPF(lacks, reason)                     \
+  do {                                                         \
+    if (!kBuiltWithBpf) GTEST_SKIP() << "built without eBPF";  \
+    if (lacks) LB_SKIP_UNPRIVILEGED(reason);                   \
+  } while (false)
