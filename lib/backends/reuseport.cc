@@ -92,7 +92,7 @@ class ReuseportBackend final : public EndpointBackend {
 /// Then, in this order: listen, attach, insert. (Attached before it listens, a socket gets a private group.)
 Result<void> ReuseportBackend::open() noexcept {
   slots_.resize(around_.scoreboard.slots());
-  auto socket = bind_tcp(request_.endpoint, {.v6only = request_.v6only});
+  auto socket = bind_to(request_.endpoint, {.v6only = request_.v6only});
   if (!socket) return socket.error();
   if (auto allowed = allow_reuse_port(socket->get()); !allowed) return allowed;
   auto bound = local_address(socket->get());
@@ -150,7 +150,7 @@ void ReuseportBackend::attach_classic() noexcept {
 Result<void> ReuseportBackend::open_slot(uint32_t index) noexcept {
   Slot& slot = slots_[index];
   if (slot.socket) return {};
-  auto socket = bind_tcp(address_, {.v6only = request_.v6only, .reuse_port = true});
+  auto socket = bind_to(address_, {.v6only = request_.v6only, .reuse_port = true});
   if (!socket) return socket.error();
   if (auto listening = listen_on(socket->get(), request_.backlog, address_); !listening) return listening;
   if (program_) {

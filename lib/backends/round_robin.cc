@@ -367,7 +367,7 @@ void RoundRobinBackend::describe(EndpointStatus& status) const {
 
 Result<std::unique_ptr<EndpointBackend>> make_round_robin_backend(Surroundings& around, const ListenRequest& request) noexcept {
   if (around.strict && !around.loop_reason.empty()) return error_naming(EPERM, "LB_STRICT: round-robin without io_uring (" + around.loop_reason + ")");
-  auto socket = bind_tcp(request.endpoint, {.v6only = request.v6only});
+  auto socket = bind_to(request.endpoint, {.v6only = request.v6only});
   if (!socket) return socket.error();
   auto bound = local_address(socket->get());
   if (!bound) return bound.error();

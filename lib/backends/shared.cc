@@ -56,7 +56,7 @@ class SharedBackend final : public EndpointBackend {
 }  // namespace
 
 Result<std::unique_ptr<EndpointBackend>> make_shared_backend(Surroundings& around, const ListenRequest& request) noexcept {
-  auto socket = bind_tcp(request.endpoint, {.v6only = request.v6only});
+  auto socket = bind_to(request.endpoint, {.v6only = request.v6only});
   if (!socket) return socket.error();
   return std::unique_ptr<EndpointBackend>(std::make_unique<SharedBackend>(around, request, std::move(*socket)));
 }

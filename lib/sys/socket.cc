@@ -73,10 +73,18 @@ Result<UniqueFd> accept_from(int listening_fd, bool nonblocking) noexcept {
   }
 }
 
-Result<UniqueFd> bind_tcp(const Endpoint& endpoint, BindOptions options) noexcept {
-  UniqueFd fd(::socket(endpoint.family(), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP));
+Result<UniqueFd> bind_to(const Endpoint& endpoint, BindOptions options) noexcept {
+  if (endpoint.kind() == Endpoint::Kind::inherited || endpoint.kind() == Endpoint::Kind::none) {
+    errno = EAFNOSUPPORT;
+    return bind_error("bind", endpoint);
+  }
+  const int type = endpoint.kind() == Endpoint::Kind::udp ? SOCK_DGRAM : SOCK_STREAM;
+  const bool ip = endpoint.family() != AF_UNIX;
+  UniqueFd fd(::socket(endpoint.family(), type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd) return bind_error("socket for", endpoint);
-  if (auto set = enable(fd.get(), SOL_SOCKET, SO_REUSEADDR, "SO_REUSEADDR"); !set) return set.error();
+  if (ip && type == SOCK_STREAM) {  // for UDP it would let a second server in
+    if (auto set = enable(fd.get(), SOL_SOCKET, SO_REUSEADDR, "SO_REUSEADDR"); !set) return set.error();
+  }
   if (options.reuse_port) {
     if (auto set = enable(fd.get(), SOL_SOCKET, SO_REUSEPORT, "SO_REUSEPORT"); !set) return set.error();
   }
@@ -99,7 +107,10 @@ Result<Endpoint> local_address(int fd) noexcept {
   sockaddr_storage storage{};
   socklen_t length = sizeof storage;
   if (::getsockname(fd, reinterpret_cast<sockaddr*>(&storage), &length) != 0) return last_error("getsockname");
-  return Endpoint::from_sockaddr(reinterpret_cast<const sockaddr*>(&storage), length);
+  int type = SOCK_STREAM;
+  socklen_t type_length = sizeof type;
+  if (::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_length) != 0) return last_error("SO_TYPE");
+  return Endpoint::from_sockaddr(reinterpret_cast<const sockaddr*>(&storage), length, type);
 }
 
 uint32_t accept_queue_length(int listening_fd) noexcept {

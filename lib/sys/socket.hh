@@ -26,8 +26,8 @@ struct BindOptions {
   bool v6only = false;
   bool reuse_port = false;  ///< join the SO_REUSEPORT group that is bound there already
 };
-/// A non-blocking, close-on-exec TCP socket bound to `endpoint`; errors name the operation and the endpoint.
-Result<UniqueFd> bind_tcp(const Endpoint& endpoint, BindOptions options) noexcept;
+/// A non-blocking, close-on-exec socket bound to `endpoint`; errors name the operation and the endpoint.
+Result<UniqueFd> bind_to(const Endpoint& endpoint, BindOptions options) noexcept;
 
 /// listen(2); errors name the endpoint. On a socket that listens already it changes the backlog.
 Result<void> listen_on(int fd, int backlog, const Endpoint& endpoint) noexcept;

@@ -57,7 +57,7 @@ bool hold_one_by_one(TestCluster& cluster, Crowd& crowd, size_t count) {
   return true;
 }
 
-/// False where reuseport had to fall to a rung that knows no load .
+/// False where reuseport had to fall to a rung that knows no load.
 bool selects_by_load(const TestCluster& cluster) { return cluster.endpoint().rung.rfind("eBPF", 0) == 0; }
 
 TEST_P(Spread, held_connections_are_shared_out_as_the_policy_promises) {

@@ -47,7 +47,9 @@ TEST_P(GoodEndpoint, is_read_and_printed_so_that_it_is_read_back) {
 class BadEndpoint : public testing::TestWithParam<const char*> {};
 INSTANTIATE_TEST_SUITE_P(
     each, BadEndpoint,
-    testing::Values("", "tcp", "tcp:", "tcp://", "tcp://:", "127.0.0.1:80", "http://127.0.0.1:80", "udp://127.0.0.1:80",
+    testing::Values("", "tcp", "tcp:", "tcp://", "tcp://:", "127.0.0.1:80", "http://127.0.0.1:80", "udp://127.0.0.1", "udp://",
+                    "unix:", "unix:@", "unix:relative", "unix:./x", "unix", "fd:", "fd:-1", "fd:3x", "fd:a b", "fd:a:b",
+                    "fd:99999999999",
                     "tcp:/127.0.0.1:80", " tcp://127.0.0.1:80", "tcp://127.0.0.1:80 ", "tcp://127.0.0.1",
                     "tcp://127.0.0.1:", "tcp://127.0.0.1:65536", "tcp://127.0.0.1:99999999999999999999",
                     "tcp://127.0.0.1:-1", "tcp://127.0.0.1:+1", "tcp://127.0.0.1: 80", "tcp://127.0.0.1:80x",
@@ -96,9 +98,56 @@ TEST(Endpoint, what_the_kernel_leaves_in_the_padding_does_not_count) {
   EXPECT_EQ(one, Endpoint::from_sockaddr(reinterpret_cast<sockaddr*>(&dirty), sizeof dirty).value());
 }
 
+struct Named {
+  const char* text;
+  Endpoint::Kind kind;
+  const char* printed;
+};
+
+class NamedEndpoint : public testing::TestWithParam<Named> {};
+INSTANTIATE_TEST_SUITE_P(each, NamedEndpoint,
+                         testing::Values(Named{"udp://127.0.0.1:53", Endpoint::Kind::udp, "udp://127.0.0.1:53"},
+                                         Named{"udp://[::1]:53", Endpoint::Kind::udp, "udp://[::1]:53"},
+                                         Named{"unix:/run/x.sock", Endpoint::Kind::unix_socket, "unix:/run/x.sock"},
+                                         Named{"unix:@name", Endpoint::Kind::unix_socket, "unix:@name"},
+                                         Named{"fd:3", Endpoint::Kind::inherited, "fd:3"},
+                                         Named{"fd:03", Endpoint::Kind::inherited, "fd:3"},
+                                         Named{"fd:http.socket", Endpoint::Kind::inherited, "fd:http.socket"}));
+
+TEST_P(NamedEndpoint, is_read_and_printed_so_that_it_is_read_back) {
+  const auto endpoint = Endpoint::parse(GetParam().text);
+  ASSERT_TRUE(endpoint) << endpoint.error().message();
+  EXPECT_EQ(endpoint->kind(), GetParam().kind);
+  EXPECT_EQ(endpoint->to_string(), GetParam().printed);
+  EXPECT_EQ(Endpoint::parse(endpoint->to_string()).value(), *endpoint);
+}
+
+TEST(Endpoint, kinds_differ_though_the_address_is_one) {
+  EXPECT_FALSE(Endpoint::parse("tcp://127.0.0.1:53").value() == Endpoint::parse("udp://127.0.0.1:53").value());
+  EXPECT_FALSE(Endpoint::parse("unix:/x").value() == Endpoint::parse("unix:@x").value());
+}
+
+TEST(Endpoint, unix_path_may_have_107_bytes_and_no_more) {
+  const std::string path = "/" + std::string(106, 'p');
+  EXPECT_EQ(Endpoint::parse("unix:" + path)->name(), path);
+  const auto longer = Endpoint::parse("unix:" + path + "p");
+  EXPECT_EQ(longer.error().code, EINVAL);
+  EXPECT_NE(std::strstr(longer.error().op, "107"), nullptr) << longer.error().op;
+}
+
+TEST(Endpoint, unix_addresses_are_read_back_from_the_kernels_form) {
+  for (const char* text : {"unix:/run/x.sock", "unix:@name"}) {
+    const auto endpoint = Endpoint::parse(text).value();
+    EXPECT_EQ(Endpoint::from_sockaddr(endpoint.address(), endpoint.length()).value(), endpoint) << text;
+  }
+  sockaddr_un unnamed{.sun_family = AF_UNIX, .sun_path = {}};
+  EXPECT_EQ(Endpoint::from_sockaddr(reinterpret_cast<sockaddr*>(&unnamed), sizeof unnamed.sun_family)->to_string(), "unix:");
+}
+
 TEST(Endpoint, other_families_are_eafnosupport) {
-  sockaddr_un path{.sun_family = AF_UNIX, .sun_path = "/x"};
-  EXPECT_EQ(Endpoint::from_sockaddr(reinterpret_cast<sockaddr*>(&path), sizeof path).error().code, EAFNOSUPPORT);
+  sockaddr_storage other{};
+  other.ss_family = AF_PACKET;
+  EXPECT_EQ(Endpoint::from_sockaddr(reinterpret_cast<sockaddr*>(&other), sizeof other).error().code, EAFNOSUPPORT);
 }
 
 TEST(Endpoint, truncated_address_is_an_error) {

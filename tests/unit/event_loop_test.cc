@@ -24,7 +24,7 @@ class Loop : public testing::TestWithParam<std::string> {
     EXPECT_EQ(loop_->name(), GetParam());
   }
   UniqueFd listen() {
-    auto socket = bind_tcp(Endpoint::parse("tcp://127.0.0.1:0").value(), {}).value();
+    auto socket = bind_to(Endpoint::parse("tcp://127.0.0.1:0").value(), {}).value();
     address_ = local_address(socket.get()).value();
     listen_on(socket.get(), 64, address_).value();
     return socket;
@@ -104,7 +104,7 @@ TEST_P(Loop, cancelled_accept_lets_go_of_the_listener) {
   loop_->turn(0).value();
   loop_->cancel(token);
   socket.reset();
-  EXPECT_TRUE(bind_tcp(address_, {}).ok()) << "the port is free";
+  EXPECT_TRUE(bind_to(address_, {}).ok()) << "the port is free";
 }
 
 TEST_P(Loop, may_sleep_is_asked_before_and_woke_is_told_after_a_sleep) {
