@@ -168,6 +168,14 @@ std::string notes_on(const Scenario& scenario, const std::string& policy, const 
     note(fmt::format(": lost {} refused, {} reset, {} timed out", lost.refused, lost.reset, lost.timeout));
   if (crashed > 0) note(fmt::format(": workers that crashed: {}", crashed));
   if (not_begun > 0) note(fmt::format(": not the server's fault: no descriptor or port for {} connections", not_begun));
+  if (last.hang) {
+    uint64_t sent = 0;
+    for (const auto* run : runs) sent += run->hang->sent_after_notice;
+    const double p99 = median(each(runs, [](const RunResult& run) { return run.hang->others.p99; }));
+    note(fmt::format(": stopped a worker for {:.1f} s: {} connections went to it later than 0.2 s after that; p99 of those served "
+                     "by others {} ms",
+                     last.hang->stopped_s, sent, in_short(p99)));
+  }
   const auto worst = [&](const Figure& figure) { return std::ranges::max(each(runs, figure)); };
   std::vector<std::string> signs;
   const double late_ms = worst([](const RunResult& run) { return run.generator.late_p99_ms; });
