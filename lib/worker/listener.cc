@@ -57,6 +57,7 @@ std::optional<Connection> Listener::Impl::accept() noexcept {
     joined_ = true;
   }
   while (!closed_) {
+    worker_.dispatch_if_due();
     const bool draining = worker_.draining();
     if (draining && may_go()) break;
     auto taken = take(false);
