@@ -52,12 +52,14 @@ static __always_inline enum arrival arrival_of(struct sk_reuseport_md *md)
 static __always_inline void count_pick(const struct walk *w, __u32 slot, enum source source)
 {
 	struct lb_slot_picks *p = bpf_map_lookup_elem(&picks, &slot);
+	__u64 number;
 
 	if (!p)
 		return;
 	if (source == SCOREBOARD && pending_of(p, slot, w->endpoint) <= 0)
 		p->decayed_ns = w->now_ns;
-	__sync_fetch_and_add(&p->picks, 1);
+	number = __sync_fetch_and_add(&p->picks, 1);
+	p->made_at[number % LB_PICK_TIMES] = bpf_ktime_get_ns() >> 10;
 }
 
 static __always_inline bool start(struct walk *w, struct sk_reuseport_md *md, enum source source)
