@@ -115,7 +115,10 @@ bool RoundRobinBackend::may_sleep() noexcept {
   for (auto& peer : peers_)
     if (!peer->handed.empty()) news |= collect(*peer);
   if (news) return false;
-  return queue_.empty() || std::none_of(peers_.begin(), peers_.end(), [&, now = now_ns()](auto& p) { return has_room(*p, now); });
+  if (queue_.empty()) return true;
+  if (around_.max_in_flight != 0)
+    for (auto& peer : peers_) ask_for_a_ring(*peer);
+  return std::none_of(peers_.begin(), peers_.end(), [&, now = now_ns()](auto& p) { return has_room(*p, now); });
 }
 
 int RoundRobinBackend::next_turn_ms() noexcept {

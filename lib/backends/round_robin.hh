@@ -68,9 +68,9 @@ class RoundRobinBackend final : public EndpointBackend {
   bool hand_off(Peer& peer, size_t batch, uint64_t now) noexcept;
   void dispatch() noexcept;
   void publish() noexcept;
-  uint32_t load(const Peer& peer) const noexcept {
-    return atomic(around_.scoreboard.page(peer.seat.slot).in_flight).load(std::memory_order_relaxed);
-  }
+  uint32_t load(const Peer& peer) const noexcept { return in_flight_of(around_.scoreboard.page(peer.seat.slot)); }
+  size_t spare(const Peer& peer) const noexcept;
+  void ask_for_a_ring(Peer& peer) noexcept;
   std::span<__u32> claims(const Peer& peer) noexcept { return around_.scoreboard.page(peer.seat.slot).claims; }
 
   Surroundings& around_;

@@ -53,7 +53,23 @@ void RoundRobinBackend::put_back(Handed&& handed) noexcept {
 
 bool RoundRobinBackend::has_room(const Peer& peer, uint64_t now) const noexcept {
   return peer.ready && peer.handed.empty() && now >= peer.paused_until_ns &&
-         atomic(around_.scoreboard.page(peer.seat.slot).cells[request_.cell].waiting).load() != 0;
+         atomic(around_.scoreboard.page(peer.seat.slot).cells[request_.cell].waiting).load() != 0 && spare(peer) != 0;
+}
+
+/// How many more connections a worker may be handed without exceeding max_in_flight. What is on its way to it counts, from other
+/// endpoints too. Read in this order: a connection is charged before it is claimed, so it may count twice, but is not missed.
+size_t RoundRobinBackend::spare(const Peer& peer) const noexcept {
+  if (around_.max_in_flight == 0) return around_.window;
+  const auto& page = around_.scoreboard.page(peer.seat.slot);
+  const auto sent = std::count_if(std::begin(page.claims), std::end(page.claims), Claim::is_sent);
+  const uint64_t held = static_cast<uint64_t>(sent) + load(peer);
+  return held >= around_.max_in_flight ? 0 : std::min<size_t>(around_.window, around_.max_in_flight - held);
+}
+
+/// Before the primary sleeps on connections that wait for a worker's load to fall: from here on, the worker rings when it does. The
+/// mark is in the word that counts, so a close comes either before it, and is seen now, or after it, and rings.
+void RoundRobinBackend::ask_for_a_ring(Peer& peer) noexcept {
+  if (spare(peer) == 0) atomic(around_.scoreboard.page(peer.seat.slot).in_flight).fetch_or(LB_RING_WHEN_LESS);
 }
 
 RoundRobinBackend::Peer* RoundRobinBackend::pick(uint64_t now) noexcept {
@@ -76,6 +92,7 @@ RoundRobinBackend::Peer* RoundRobinBackend::pick(uint64_t now) noexcept {
 bool RoundRobinBackend::hand_off(Peer& peer, size_t batch, uint64_t now) noexcept {
   HandoffPacket packet;
   int fds[kHandoffBatchMax];
+  batch = std::min(batch, spare(peer));
   while (packet.count < batch && !queue_.empty()) {
     auto claim = Claim::find_free(claims(peer));
     if (!claim) break;

@@ -30,6 +30,8 @@ Result<void> validate(const Options& options) noexcept {
                                     std::to_string(kWorkersMax) + ")");
   if (options.window < 1 || options.window > 32)
     return error_naming(EINVAL, "Options::window " + std::to_string(options.window) + " (allowed: 1 to 32)");
+  if (options.max_in_flight > LB_IN_FLIGHT)
+    return error_naming(EINVAL, "Options::max_in_flight " + std::to_string(options.max_in_flight) + " (allowed: 0 to 2147483647)");
   if (options.queue_max < 1) return Error{EINVAL, "Options::queue_max 0 (allowed: 1 and up)"};
   if (options.drain_deadline < milliseconds{0}) return Error{EINVAL, "Options::drain_deadline is negative"};
   return {};
@@ -68,7 +70,8 @@ Result<void> Cluster::Impl::open(bool strict) noexcept {
   if (!board) return board.error();
   scoreboard_ = std::move(*board);
 
-  around_.emplace(Surroundings{*loop_, loop_reason_, scoreboard_, doorbell_.fd(), options_.window, options_.queue_max, strict,
+  around_.emplace(Surroundings{*loop_, loop_reason_, scoreboard_, doorbell_.fd(), options_.window, options_.queue_max,
+                               options_.max_in_flight, strict,
                                [this](uint32_t id, Message& message, std::span<const int> fds) -> Result<void> {
                                  WorkerRecord* worker = supervisor_->find(id);
                                  if (worker == nullptr) return Error{ESRCH, "worker"};
@@ -190,7 +193,7 @@ Status Cluster::Impl::status() const {
   status.endpoints = listeners_->describe();
   for (const auto& worker : supervisor_->workers()) {
     const auto& page = scoreboard_.page(worker->slot);
-    WorkerStatus one{worker->id, worker->pid, worker->slot, worker->state, atomic(page.in_flight).load(), 0};
+    WorkerStatus one{worker->id, worker->pid, worker->slot, worker->state, in_flight_of(page), 0};
     for (const auto& cell : page.cells) one.accepted += atomic(cell.accepted).load();
     status.workers.push_back(one);
   }

@@ -41,6 +41,8 @@ Result<Listeners::Answer> Listeners::query(Seat seat, const Endpoint& endpoint, 
 Result<std::unique_ptr<EndpointBackend>> Listeners::make_backend(ListenRequest& request) noexcept {
   if (request.policy.backend == Backend::automatic)
     request.policy.backend = ebpf_selection_works(around_.scoreboard) ? Backend::reuseport : Backend::round_robin;
+  if (around_.strict && around_.max_in_flight != 0 && request.policy.backend != Backend::round_robin)
+    return error_naming(ENOTSUP, "LB_STRICT: Options::max_in_flight under " + request.policy.to_string() + " (allowed: round-robin)");
   switch (request.policy.backend) {
     case Backend::shared:
       return make_shared_backend(around_, request);
@@ -124,6 +126,8 @@ EndpointStatus Listeners::describe(const Entry& entry) const {
   entry.backend->describe(status);
   if (policy_.backend == Backend::automatic && status.effective.backend != Backend::reuseport && status.reason.empty())
     status.reason = "auto: no eBPF here";
+  if (around_.max_in_flight != 0 && status.effective.backend != Backend::round_robin)
+    status.reason += std::string(status.reason.empty() ? "" : "; ") + "max_in_flight holds under round-robin only";
   return status;
 }
 

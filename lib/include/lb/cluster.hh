@@ -53,6 +53,11 @@ struct Options {
   /// Round-robin: how many connections the primary holds before it leaves the rest in the kernel's queue. One turn's burst,
   /// which io_uring accepts at once, may exceed it.
   unsigned queue_max = 1024;
+  /// Round-robin: how many connections a worker may have in flight, over all endpoints; 0: any number. The primary hands nothing to
+  /// a worker that has so many, and keeps the connections in its queue (`queue_max`) until one closes. Connections that a
+  /// framework brought (`Listener::adopt`) count, but are not refused. Under the other policies, where workers take connections by
+  /// themselves, it does not hold: the status says so, and LB_STRICT makes it an error. (0..2^31-1)
+  uint32_t max_in_flight = 0;
   /// Called in the primary, from `run` or `poll`. It must not call back into the Cluster.
   std::function<void(const Event&)> on_event{};
 };
