@@ -49,6 +49,8 @@ Result<Grant> RoundRobinBackend::grant(Seat seat) noexcept {
   peer->channel = std::move(ends->first);
   peer->worker_end = std::move(ends->second);
   peer->handed.reserve(kHandoffBatchMax);
+  candidates_.reserve(peers_.size() + 1);
+  choices_.reserve(peers_.size() + 1);
   Grant grant{Arrival::handoff, {peer->worker_end.get()}, {}};
   peers_.push_back(std::move(peer));
   return grant;
@@ -80,7 +82,7 @@ void RoundRobinBackend::accepted(Result<UniqueFd> connection) noexcept {
     }
     return;
   }
-  if (accept_verdict(connection.error().code) == AcceptVerdict::fatal) ++lost_;
+  ++(accept_verdict(connection.error().code) == AcceptVerdict::fatal ? lost_ : retried_);
   retry_ns_ = now_ns() + kRetryPause_ns;
 }
 
@@ -118,11 +120,15 @@ bool RoundRobinBackend::may_sleep() noexcept {
   if (queue_.empty()) return true;
   if (around_.max_in_flight != 0)
     for (auto& peer : peers_) ask_for_a_ring(*peer);
-  return std::none_of(peers_.begin(), peers_.end(), [&, now = now_ns()](auto& p) { return has_room(*p, now); });
+  // Those that had room when the selector was asked, and let the connections wait, are to be left alone for now.
+  const bool asked = custom() && queue_.size() <= left_waiting_;
+  return std::none_of(peers_.begin(), peers_.end(),
+                      [&, now = now_ns()](auto& p) { return !(asked && p->had_room) && has_room(*p, now); });
 }
 
 int RoundRobinBackend::next_turn_ms() noexcept {
   uint64_t next = retry_ns_ != 0 ? retry_ns_ : UINT64_MAX;
+  if (ask_again_ns_ != 0) next = std::min(next, ask_again_ns_);
   for (auto& peer : peers_) {
     if (!peer->handed.empty()) next = std::min(next, peer->handed_ns + kUntakenMax_ns);
     if (!queue_.empty() && peer->ready && peer->paused_until_ns != 0) next = std::min(next, peer->paused_until_ns);
@@ -173,13 +179,15 @@ void RoundRobinBackend::accept_rest() noexcept {
 }
 
 void RoundRobinBackend::describe(EndpointStatus& status) const {
-  const bool least_loaded = request_.policy.selector == Selector::least_loaded;
-  status.effective = {Backend::round_robin, least_loaded ? Selector::least_loaded : Selector::cyclic};
+  const Selector selector = request_.policy.selector;
+  status.effective = {Backend::round_robin, selector == Selector::standard ? Selector::cyclic : selector};
   status.rung = around_.loop.name();
   status.reason = around_.loop_reason;
   status.queued = static_cast<uint32_t>(queue_.size());
   status.queue_age_ms = queue_.empty() ? 0 : static_cast<uint32_t>((now_ns() - queue_.front().since_ns) / 1'000'000);
   status.lost = lost_;
+  status.retried = retried_;
+  status.bad_picks = bad_picks_;
   for (const auto& peer : peers_) {
     const auto& cell = around_.scoreboard.page(peer->seat.slot).cells[request_.cell];
     const auto untaken = static_cast<uint32_t>(std::count_if(peer->handed.begin(), peer->handed.end(), [](const Handed& handed) {

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <deque>
+#include <memory>
+#include <vector>
 
 #include "backends/backend.hh"
 #include "wire/handoff.hh"
@@ -53,7 +55,14 @@ class RoundRobinBackend final : public EndpointBackend {
     uint64_t picks = 0;
     uint64_t paused_until_ns = 0;  // it sat on hand-offs, refused them or cannot be sent to
     uint64_t stall_pause_ns = kStallPauseMin_ns;
+    HandoffPacket packet;          // being filled for it, with the descriptors that go with it
+    int packed[kHandoffBatchMax] = {};
     bool ready = false;
+    bool had_room = false;         // custom: when the selector was asked last
+  };
+  struct Choice {
+    Peer* peer;
+    size_t room;
   };
 
   Peer* find(const Seat& seat) noexcept;
@@ -66,7 +75,13 @@ class RoundRobinBackend final : public EndpointBackend {
   bool has_room(const Peer& peer, uint64_t now) const noexcept;
   Peer* pick(uint64_t now) noexcept;
   bool hand_off(Peer& peer, size_t batch, uint64_t now) noexcept;
+  bool pack(Peer& peer, Waiting& waiting) noexcept;
+  void send(Peer& peer, uint64_t now) noexcept;
   void dispatch() noexcept;
+  bool custom() const noexcept { return request_.policy.selector == Selector::custom; }
+  void dispatch_by_selector() noexcept;
+  void list_candidates(uint64_t now) noexcept;
+  Candidate* ask(const Waiting& waiting, uint64_t now) noexcept;
   void publish() noexcept;
   uint32_t load(const Peer& peer) const noexcept { return in_flight_of(around_.scoreboard.page(peer.seat.slot)); }
   size_t spare(const Peer& peer) const noexcept;
@@ -81,7 +96,13 @@ class RoundRobinBackend final : public EndpointBackend {
   std::deque<Waiting> queue_;
   std::vector<std::unique_ptr<Peer>> peers_;
   size_t cursor_ = 0;  // cyclic: the peer after the last one picked
+  std::vector<Candidate> candidates_;  // custom: what the selector is shown, and
+  std::vector<Choice> choices_;        // whom each of them stands for
+  size_t left_waiting_ = 0;            // custom: connections in the queue after the selector was asked
+  uint64_t ask_again_ns_ = 0;          // custom: when to ask about those that were to wait; 0: there are none
   uint64_t lost_ = 0;
+  uint64_t retried_ = 0;
+  uint64_t bad_picks_ = 0;
   uint64_t retry_ns_ = 0;  // when to accept again after EMFILE and its like; 0: it accepts
   bool full_ = false;      // paused since the queue is full
   bool refusing_ = false;

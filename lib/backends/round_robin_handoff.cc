@@ -90,31 +90,39 @@ RoundRobinBackend::Peer* RoundRobinBackend::pick(uint64_t now) noexcept {
 }
 
 bool RoundRobinBackend::hand_off(Peer& peer, size_t batch, uint64_t now) noexcept {
-  HandoffPacket packet;
-  int fds[kHandoffBatchMax];
   batch = std::min(batch, spare(peer));
-  while (packet.count < batch && !queue_.empty()) {
-    auto claim = Claim::find_free(claims(peer));
-    if (!claim) break;
-    Waiting& first = queue_.front();
-    fds[packet.count] = first.fd.get();
-    packet.entry[packet.count++] = {claim->index(), claim->word(), first.again ? 1U : 0U};
-    peer.handed.push_back({std::move(first.fd), first.since_ns, *claim});
-    queue_.pop_front();
-  }
-  if (packet.count == 0) return false;
-  auto sent = send_packet(peer.channel.get(), &packet, packet.size(), {fds, packet.count});
-  if (!sent) {  // full, out of memory, or too many descriptors in flight (ETOOMANYREFS): it counts as full for a while
-    take_back(peer);
-    peer.paused_until_ns = now + kRetryPause_ns;
-    return true;
-  }
-  peer.handed_ns = now;
-  peer.picks += packet.count;
+  while (peer.packet.count < batch && !queue_.empty() && pack(peer, queue_.front())) queue_.pop_front();
+  if (peer.packet.count == 0) return false;
+  send(peer, now);
   return true;
 }
 
+/// Into the worker's next packet; false when it has no claim word left.
+bool RoundRobinBackend::pack(Peer& peer, Waiting& waiting) noexcept {
+  auto claim = Claim::find_free(claims(peer));
+  if (!claim) return false;
+  peer.packed[peer.packet.count] = waiting.fd.get();
+  peer.packet.entry[peer.packet.count++] = {claim->index(), claim->word(), waiting.again ? 1U : 0U};
+  peer.handed.push_back({std::move(waiting.fd), waiting.since_ns, *claim});
+  return true;
+}
+
+void RoundRobinBackend::send(Peer& peer, uint64_t now) noexcept {
+  const auto sent = send_packet(peer.channel.get(), &peer.packet, peer.packet.size(), {peer.packed, peer.packet.count});
+  const uint32_t count = std::exchange(peer.packet.count, 0);
+  if (sent) {
+    peer.handed_ns = now;
+    peer.picks += count;
+    return;
+  }
+  // Full, out of memory, or too many descriptors in flight (ETOOMANYREFS): it counts as full for a while.
+  take_back(peer);
+  peer.paused_until_ns = now + kRetryPause_ns;
+  ++retried_;
+}
+
 void RoundRobinBackend::dispatch() noexcept {
+  if (custom()) return dispatch_by_selector();
   const uint64_t now = now_ns();
   while (!queue_.empty()) {
     Peer* peer = pick(now);

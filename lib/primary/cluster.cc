@@ -43,6 +43,8 @@ Result<std::unique_ptr<Cluster::Impl>> Cluster::Impl::create(Options options) no
   if (auto valid = validate(options); !valid) return valid.error();
   auto policy = Policy::from_environment(options.policy);
   if (!policy) return policy.error();
+  if (policy->selector == Selector::custom && !options.selector)
+    return Error{EINVAL, "policy round-robin:custom, of LB_SCHED_POLICY or Options::policy: the program supplies no Options::selector"};
   std::unique_ptr<Impl> cluster(new Impl(std::move(options)));
   cluster->policy_ = *policy;
   if (auto opened = cluster->open(strict_from_environment()); !opened) return opened.error();
@@ -71,7 +73,7 @@ Result<void> Cluster::Impl::open(bool strict) noexcept {
   scoreboard_ = std::move(*board);
 
   around_.emplace(Surroundings{*loop_, loop_reason_, scoreboard_, doorbell_.fd(), options_.window, options_.queue_max,
-                               options_.max_in_flight, strict,
+                               options_.max_in_flight, options_.selector ? &options_.selector : nullptr, strict,
                                [this](uint32_t id, Message& message, std::span<const int> fds) -> Result<void> {
                                  WorkerRecord* worker = supervisor_->find(id);
                                  if (worker == nullptr) return Error{ESRCH, "worker"};

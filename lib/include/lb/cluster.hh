@@ -11,6 +11,7 @@
 #include <lb/export.hh>
 #include <lb/policy.hh>
 #include <lb/result.hh>
+#include <lb/selector.hh>
 #include <lb/status.hh>
 #include <lb/worker.hh>
 
@@ -58,6 +59,8 @@ struct Options {
   /// framework brought (`Listener::adopt`) count, but are not refused. Under the other policies, where workers take connections by
   /// themselves, it does not hold: the status says so, and LB_STRICT makes it an error. (0..2^31-1)
   uint32_t max_in_flight = 0;
+  /// The rule of the policy `round-robin:custom`, which is an error (EINVAL) without it. Unused under all others.
+  SelectorFunction selector{};
   /// Called in the primary, from `run` or `poll`. It must not call back into the Cluster.
   std::function<void(const Event&)> on_event{};
 };
