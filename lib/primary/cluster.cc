@@ -82,6 +82,7 @@ Result<void> Cluster::Impl::open(bool strict) noexcept {
   supervisor_.emplace(options_, *around_);
   supervisor_->abandon = [this] { abandon(); };
   supervisor_->on_message = [this](WorkerRecord& worker) { receive(worker); };
+  if (options_.on_message) supervisor_->on_user_message = [this](WorkerRecord& worker) { receive_messages(worker); };
   listeners_.emplace(*around_, policy_);
 
   auto token = loop_->watch(doorbell_.fd(), [this] { doorbell_.silence(); });
@@ -227,6 +228,9 @@ Result<void> Cluster::watch(int fd, std::function<void()> on_readable) noexcept 
   auto token = impl_->loop().watch(fd, std::move(on_readable));
   if (!token) return token.error();
   return {};
+}
+Result<void> Cluster::send(uint32_t worker, std::span<const std::byte> bytes, int fd) noexcept {
+  return impl_->send(worker, bytes, fd);
 }
 Result<void> Cluster::drain(uint32_t worker) noexcept {
   auto drained = impl_->drain(worker);

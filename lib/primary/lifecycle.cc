@@ -27,6 +27,7 @@ void Cluster::Impl::receive(WorkerRecord& worker) noexcept {
     if (!received || packet.fd_count != 0 || packet.fds_lost || (packet.state == Packet::State::received && !act_on(worker, message))) {
       supervisor_->kill(worker);  // it broke the protocol: its siblings go on
       supervisor_->cut_channel(worker);
+      supervisor_->cut_messages(worker);
       return;
     }
     if (packet.state == Packet::State::closed) {
@@ -126,8 +127,10 @@ void Cluster::Impl::tell_drains() noexcept {
 
 void Cluster::Impl::bury_departed() noexcept {
   // What it said last still counts: an announced exit is not a crash.
-  for (auto& worker : supervisor_->workers())
+  for (auto& worker : supervisor_->workers()) {
+    if (worker->exited) receive_messages(*worker, true);
     if (worker->exited && worker->channel) receive(*worker);
+  }
   while (auto departed = supervisor_->next_departed()) {
     WorkerRecord& worker = *departed->worker;
     const bool draining = worker.deadline_ns != 0;

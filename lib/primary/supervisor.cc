@@ -10,6 +10,7 @@
 #include <exception>
 
 #include "sys/error.hh"
+#include "wire/user_channel.hh"
 #include "worker/worker_impl.hh"
 
 namespace lb {
@@ -70,6 +71,8 @@ Result<WorkerRecord*> Supervisor::spawn(WorkerFunction function, unsigned crashe
   if (!slot) return Error{ENOSPC, "spawn: every worker slot is taken"};
   auto ends = make_channel();
   if (!ends) return ends.error();
+  auto messages = make_user_channel();
+  if (!messages) return messages.error();
 
   auto record = std::make_unique<WorkerRecord>();
   WorkerRecord& worker = *record;
@@ -79,14 +82,18 @@ Result<WorkerRecord*> Supervisor::spawn(WorkerFunction function, unsigned crashe
   worker.crashes = crashes;
   worker.started_ns = now_ns();
   worker.channel = Channel(std::move(ends->first));
+  worker.messages = std::move(messages->first);
   around_.scoreboard.vacate(*slot);
 
   Message welcome;
   welcome.act = Act::welcome;
   welcome.value[0] = *slot;
   welcome.value[1] = around_.scoreboard.slots();
-  const int fds[] = {around_.scoreboard.worker_pages_fd(), around_.scoreboard.primary_page_fd(), around_.doorbell};
+  welcome.value[2] = on_user_message ? 1 : 0;
+  const int fds[] = {around_.scoreboard.worker_pages_fd(), around_.scoreboard.primary_page_fd(), around_.doorbell,
+                     messages->second.get()};
   if (auto sent = worker.channel.send(welcome, fds); !sent) return sent.error();
+  messages->second.reset();  // it travels with the welcome
 
   std::fflush(nullptr);  // else the child would write out the parent's buffers a second time
   around_.loop.before_fork();
@@ -107,6 +114,10 @@ Result<WorkerRecord*> Supervisor::spawn(WorkerFunction function, unsigned crashe
   auto channel = around_.loop.watch(worker.channel.fd(), [this, &worker] { on_message(worker); });
   auto exit = around_.loop.watch(worker.pidfd.get(), [&worker] { worker.exited = true; });
   if (channel) worker.channel_token = *channel;
+  if (on_user_message) {
+    auto heard = around_.loop.watch(worker.messages.get(), [this, &worker] { on_user_message(worker); });
+    if (heard) worker.messages_token = *heard;
+  }
   if (exit) worker.exit_token = *exit;
   workers_.push_back(std::move(record));
   if (!channel || !exit) {
@@ -150,6 +161,11 @@ void Supervisor::cut_channel(WorkerRecord& worker) noexcept {
   worker.channel.close();
 }
 
+void Supervisor::cut_messages(WorkerRecord& worker) noexcept {
+  if (worker.messages_token != 0) around_.loop.cancel(std::exchange(worker.messages_token, 0));
+  worker.messages.reset();
+}
+
 void Supervisor::kill(WorkerRecord& worker) noexcept {
   if (worker.pidfd) (void)signal_process(worker.pidfd.get(), SIGKILL);
 }
@@ -161,6 +177,7 @@ std::optional<Supervisor::Departed> Supervisor::next_departed() noexcept {
   workers_.erase(found);
   around_.loop.cancel(departed.worker->exit_token);
   if (departed.worker->channel) cut_channel(*departed.worker);
+  cut_messages(*departed.worker);
   if (auto status = reap(departed.worker->pidfd.get())) departed.status = *status;
   return departed;
 }

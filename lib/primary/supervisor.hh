@@ -23,6 +23,7 @@ struct WorkerRecord {
   pid_t pid = 0;
   UniqueFd pidfd;
   Channel channel;
+  UniqueFd messages;            ///< the user's own, beside the control channel: neither can hold up the other
   WorkerFunction function;
   WorkerState state = WorkerState::spawned;
   uint64_t started_ns = 0;
@@ -33,6 +34,7 @@ struct WorkerRecord {
   bool drain_all = false;
   bool exited = false;
   EventLoop::Token channel_token = 0;
+  EventLoop::Token messages_token = 0;
   EventLoop::Token exit_token = 0;
 
   Seat seat() const noexcept { return {id, slot}; }
@@ -47,6 +49,8 @@ class Supervisor {
   std::function<void()> abandon;
   /// The worker's channel is readable.
   std::function<void(WorkerRecord&)> on_message;
+  /// The user's program in the worker has sent something. Without it, nothing is read.
+  std::function<void(WorkerRecord&)> on_user_message;
 
   Result<WorkerRecord*> spawn(WorkerFunction function, unsigned crashes = 0) noexcept;
 
@@ -59,6 +63,8 @@ class Supervisor {
   void kill(WorkerRecord& worker) noexcept;
   /// No message of it is looked at any more.
   void cut_channel(WorkerRecord& worker) noexcept;
+  /// The same for the user's messages.
+  void cut_messages(WorkerRecord& worker) noexcept;
 
   /// Takes a worker that has exited out of the books; empty when there is none.
   struct Departed {

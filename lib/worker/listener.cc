@@ -13,6 +13,7 @@ namespace {
 constexpr uint64_t kConnections = 0;
 constexpr uint64_t kWorkerEvents = 1;
 constexpr int kBackOff_ms = 10;  // after EMFILE and its like
+constexpr unsigned kLookEvery = 64;  // connections after which accept() hears the primary even if it never has to wait
 
 }  // namespace
 
@@ -57,6 +58,7 @@ std::optional<Connection> Listener::Impl::accept() noexcept {
     joined_ = true;
   }
   while (!closed_) {
+    if (++since_look_ % kLookEvery == 0) (void)worker_.dispatch();
     const bool draining = worker_.draining();
     if (draining && may_go()) break;
     auto taken = take(false);

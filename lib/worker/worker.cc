@@ -34,12 +34,14 @@ Result<void> Worker::Impl::open() noexcept {
     if (auto waited = wait_for_primary(); !waited) return waited;
   }
   if (packet_.fds_lost) return Error{EMFILE, "welcome: no descriptors left"};
-  if (welcome.act != Act::welcome || packet_.fd_count != 3) return Error{EPROTO, "welcome"};
+  if (welcome.act != Act::welcome || packet_.fd_count != 4) return Error{EPROTO, "welcome"};
   auto board = Scoreboard::join(packet_.fds[0].get(), packet_.fds[1].get(), welcome.value[1], welcome.value[0]);
   if (!board) return board.error();
   place_.board = std::move(*board);
   place_.slot = welcome.value[0];
   place_.doorbell = std::move(packet_.fds[2]);
+  messages_ = std::move(packet_.fds[3]);
+  heard_ = welcome.value[2] != 0;
   for (auto& fd : packet_.fds) fd.reset();  // the maps' own descriptors close before user code runs
   place_.page().layout_version = LB_LAYOUT_VERSION;
   place_.page().worker_id = id_;
@@ -89,9 +91,10 @@ Result<void> Worker::Impl::dispatch() noexcept {
   for (;;) {
     auto received = receive(message);
     if (!received) return received.error();
-    if (!*received) return {};
+    if (!*received) break;
     act_on(message);
   }
+  return receive_messages();
 }
 
 Result<void> Worker::Impl::wait_for_primary() noexcept {
@@ -197,5 +200,7 @@ Result<Listener> Worker::listen(const Endpoint& endpoint, ListenOptions options)
 int Worker::fd() const noexcept { return impl_->fd(); }
 Result<void> Worker::dispatch() noexcept { return impl_->dispatch(); }
 bool Worker::draining() const noexcept { return impl_->draining(); }
+Result<void> Worker::send(std::span<const std::byte> bytes, int fd) noexcept { return impl_->send(bytes, fd); }
+Result<void> Worker::on_message(std::function<void(UserMessage&)> callback) noexcept { return impl_->on_message(std::move(callback)); }
 
 }  // namespace lb

@@ -9,6 +9,7 @@
 #include <lb/worker.hh>
 
 #include "wire/channel.hh"
+#include "wire/user_channel.hh"
 #include "worker/acceptor.hh"
 
 namespace lb {
@@ -26,6 +27,8 @@ class LB_HIDDEN Worker::Impl {
 
   Result<void> dispatch() noexcept;
   Result<Listener> listen(const Endpoint& endpoint, ListenOptions options) noexcept;
+  Result<void> send(std::span<const std::byte> bytes, int fd) noexcept;
+  Result<void> on_message(std::function<void(UserMessage&)> callback) noexcept;
   /// A listener is closed: its index may be used again.
   void forget(Listener::Impl* listener, uint32_t cell, const std::string& key, uint32_t index) noexcept;
   /// Tells the primary that the exit that follows is meant.
@@ -36,6 +39,7 @@ class LB_HIDDEN Worker::Impl {
   Result<void> open() noexcept;
   Result<bool> receive(Message& message) noexcept;
   void act_on(const Message& message) noexcept;
+  Result<void> receive_messages() noexcept;
   Result<void> wait_for_primary() noexcept;
   Result<void> send(Act act, uint32_t endpoint) noexcept;
   Result<Message> ask(Message& question) noexcept;
@@ -44,11 +48,18 @@ class LB_HIDDEN Worker::Impl {
   uint32_t id_;
   Channel channel_;
   UniqueFd stop_;    // eventfd: SIGTERM came
-  UniqueFd events_;  // epoll: channel and stop
+  UniqueFd messages_;  // the user's own, beside the control channel
+  UniqueFd events_;  // epoll: channel, stop and, once somebody listens to them, messages
   Workplace place_;
   Packet packet_;    // descriptors of the message at hand
   std::map<uint32_t, Listener::Impl*> listeners_;        // by cell
   std::map<std::string, std::set<uint32_t>> indexes_;    // of the listeners on one endpoint
+  UserInbox inbox_;
+  std::function<void(UserMessage&)> on_message_;
+  bool delivering_ = false;   // a message is in the user's hands
+  bool replaced_ = false;     // meanwhile, on_message_ was
+  bool awaited_ = false;      // messages_ is in events_
+  bool heard_ = false;        // the primary listens to messages
   bool draining_ = false;
   bool all_leave_ = false;
   bool connected_ = true;

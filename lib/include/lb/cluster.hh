@@ -13,6 +13,7 @@
 #include <lb/result.hh>
 #include <lb/selector.hh>
 #include <lb/status.hh>
+#include <lb/user_message.hh>
 #include <lb/worker.hh>
 
 namespace lb {
@@ -63,6 +64,10 @@ struct Options {
   SelectorFunction selector{};
   /// Called in the primary, from `run` or `poll`. It must not call back into the Cluster.
   std::function<void(const Event&)> on_event{};
+  /// Takes the messages that workers send (Worker::send), from `run` or `poll`, in the order in which each worker sent them and
+  /// before its exit event; a worker that sends without end is heard a few messages a turn. It may call Cluster::send, or
+  /// `reply`, and nothing else of the Cluster; it must not throw. Without it, Worker::send is an error (EOPNOTSUPP).
+  std::function<void(uint32_t worker, UserMessage& message)> on_message{};
 };
 
 LB_API int run(Options options, WorkerFunction worker) noexcept;
@@ -89,6 +94,12 @@ class LB_API Cluster {
   int fd() const noexcept;
   /// Calls `on_readable` from `poll` while `fd` is readable: for a primary with a few descriptors of its own. Borrows the fd.
   Result<void> watch(int fd, std::function<void()> on_readable) noexcept;
+
+  /// Sends a message to the program in one worker, which takes it by Worker::on_message; `fd`, if not -1, is duplicated into the
+  /// worker and stays the caller's. Never waits. EMSGSIZE: longer than kUserMessageMax. EAGAIN: the worker has not read what was
+  /// sent before; nothing was sent. ESRCH: no such worker. EPIPE: it is gone. Else sendmsg(2)'s (EBADF, ETOOMANYREFS, ENOMEM).
+  Result<void> send(uint32_t worker, std::span<const std::byte> bytes, int fd = -1) noexcept;
+  Result<void> send(uint32_t worker, std::string_view text, int fd = -1) noexcept { return send(worker, bytes_of(text), fd); }
 
   /// Drains one worker and does not replace it. ESRCH for an unknown id.
   Result<void> drain(uint32_t worker) noexcept;

@@ -12,5 +12,6 @@
 #include <lb/selector.hh>
 #include <lb/status.hh>
 #include <lb/unique_fd.hh>
+#include <lb/user_message.hh>
 #include <lb/version.hh>
 #include <lb/worker.hh>

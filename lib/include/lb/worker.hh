@@ -2,12 +2,14 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string_view>
 
 #include <lb/export.hh>
 #include <lb/listener.hh>
 #include <lb/result.hh>
+#include <lb/user_message.hh>
 
 namespace lb {
 
@@ -40,6 +42,17 @@ class LB_API Worker {
 
   /// Takes the primary's messages. Never waits. After it, ask `draining()`.
   Result<void> dispatch() noexcept;
+
+  /// Sends a message to the primary's program, which takes it by Options::on_message; `fd`, if not -1, is duplicated and stays the
+  /// caller's. Never waits. EMSGSIZE: longer than kUserMessageMax. EAGAIN: the primary has not read what was sent before; nothing
+  /// was sent. EOPNOTSUPP: the primary does not listen to messages. EPIPE: it is gone. Else sendmsg(2)'s (EBADF, ENOMEM).
+  Result<void> send(std::span<const std::byte> bytes, int fd = -1) noexcept;
+  Result<void> send(std::string_view text, int fd = -1) noexcept { return send(bytes_of(text), fd); }
+
+  /// Takes the messages that the primary sends (Cluster::send), in order: from `dispatch`, and from `accept`, which dispatches while
+  /// it waits and now and then while it does not. Those that came before wait for it. It may send, reply, and replace or remove
+  /// (empty) itself; it must not throw.
+  Result<void> on_message(std::function<void(UserMessage& message)> callback) noexcept;
 
   /// True once this worker should take no new connection, finish those it has, and return: the primary said so, the primary is
   /// gone, or this worker got SIGTERM.
