@@ -229,6 +229,7 @@ Result<void> Cluster::watch(int fd, std::function<void()> on_readable) noexcept 
   if (!token) return token.error();
   return {};
 }
+Result<void> Cluster::set_blob(std::string_view endpoint, std::string_view blob) noexcept { return impl_->set_blob(endpoint, blob); }
 Result<void> Cluster::send(uint32_t worker, std::span<const std::byte> bytes, int fd) noexcept {
   return impl_->send(worker, bytes, fd);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <array>
 #include <memory>
 #include <string>
 
@@ -38,6 +39,7 @@ class LB_HIDDEN Cluster::Impl {
   /// Calls back with each signal that `signals`, a signalfd(2), takes.
   Result<void> watch_signals(UniqueFd signals, std::function<void(int signal)> on_signal) noexcept;
   Result<void> drain(uint32_t id) noexcept;
+  Result<void> set_blob(std::string_view endpoint, std::string_view blob) noexcept;
   Result<void> send(uint32_t id, std::span<const std::byte> bytes, int fd) noexcept;
   void shutdown() noexcept;
   void kill() noexcept;
@@ -72,6 +74,7 @@ class LB_HIDDEN Cluster::Impl {
   Policy policy_;
   std::string loop_reason_;
   Doorbell doorbell_;
+  std::array<char, Message::kPayloadMax> payload_;  // of the control message at hand
   UserInbox inbox_;
   UniqueFd signals_;
   std::unique_ptr<EventLoop> loop_;

@@ -23,7 +23,7 @@ void Cluster::Impl::receive(WorkerRecord& worker) noexcept {
   Message message;
   Packet packet;
   for (int i = 0; i < kMessagesInTurnMax && worker.channel; ++i) {
-    auto received = worker.channel.receive(message, packet);
+    auto received = worker.channel.receive(message, packet, payload_);
     if (!received || packet.fd_count != 0 || packet.fds_lost || (packet.state == Packet::State::received && !act_on(worker, message))) {
       supervisor_->kill(worker);  // it broke the protocol: its siblings go on
       supervisor_->cut_channel(worker);
@@ -40,6 +40,7 @@ void Cluster::Impl::receive(WorkerRecord& worker) noexcept {
 
 /// False when the worker must not say that.
 bool Cluster::Impl::act_on(WorkerRecord& worker, const Message& message) noexcept {
+  if (message.payload_length != 0 && message.act != Act::query_listener) return false;
   switch (message.act) {
     case Act::online:
       if (worker.state == WorkerState::spawned) worker.state = WorkerState::online;
@@ -95,7 +96,8 @@ void Cluster::Impl::answer_query(WorkerRecord& worker, const Message& question) 
   answer.value[0] = static_cast<uint32_t>(found->grant.arrival);
   std::copy(std::begin(found->grant.value), std::end(found->grant.value), answer.value + 1);
   answer.set_text(found->address.to_string());
-  if (!supervisor_->tell(worker, answer, found->grant.fds)) supervisor_->kill(worker);
+  const std::string& blob = listeners_->settle_blob(found->cell, {payload_.data(), question.payload_length});
+  if (!supervisor_->tell(worker, answer, found->grant.fds, blob)) supervisor_->kill(worker);
 }
 
 void Cluster::Impl::start_drain(WorkerRecord& worker, bool all) noexcept {

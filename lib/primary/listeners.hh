@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -23,6 +24,11 @@ class Listeners {
   /// query_listener. Two workers that ask alike (endpoint, options and index) share a backend. After an error nothing is
   /// remembered: another attempt may succeed.
   Result<Answer> query(Seat seat, const Endpoint& endpoint, uint32_t index, int backlog, bool v6only) noexcept;
+
+  /// The blob of an endpoint: what it has, else what is offered, which it then has.
+  const std::string& settle_blob(uint32_t cell, std::string_view offered) noexcept;
+  /// For this endpoint, whoever asks for it, now and later.
+  Result<void> set_blob(const Endpoint& endpoint, std::string_view blob) noexcept;
 
   /// False when the worker has no such endpoint: it breaks the protocol.
   bool listening(Seat seat, uint32_t cell) noexcept;
@@ -48,6 +54,7 @@ class Listeners {
     ListenRequest request;
     std::unique_ptr<EndpointBackend> backend;
     std::vector<Seat> seats;
+    std::string blob{};
   };
   Result<std::unique_ptr<EndpointBackend>> make_backend(ListenRequest& request) noexcept;
   Result<uint32_t> free_cell() noexcept;
@@ -57,6 +64,7 @@ class Listeners {
   Surroundings& around_;
   Policy policy_;
   std::vector<std::unique_ptr<Entry>> entries_;
+  std::map<std::string, std::string> blobs_;  // set by the primary: by endpoint
 };
 
 }  // namespace lb

@@ -151,9 +151,9 @@ void Supervisor::be_worker(uint32_t id, UniqueFd channel, WorkerFunction functio
   ::_exit(code);  // atexit handlers and static destructors are the primary's to run
 }
 
-Result<void> Supervisor::tell(WorkerRecord& worker, Message& message, std::span<const int> fds) noexcept {
+Result<void> Supervisor::tell(WorkerRecord& worker, Message& message, std::span<const int> fds, std::string_view payload) noexcept {
   if (!worker.channel) return Error{EPIPE, "control channel"};
-  return worker.channel.send(message, fds);
+  return worker.channel.send(message, fds, payload);
 }
 
 void Supervisor::cut_channel(WorkerRecord& worker) noexcept {

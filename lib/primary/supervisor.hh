@@ -58,7 +58,7 @@ class Supervisor {
   const std::vector<std::unique_ptr<WorkerRecord>>& workers() const noexcept { return workers_; }
   WorkerRecord* find(uint32_t id) noexcept;
 
-  Result<void> tell(WorkerRecord& worker, Message& message, std::span<const int> fds) noexcept;
+  Result<void> tell(WorkerRecord& worker, Message& message, std::span<const int> fds, std::string_view payload = {}) noexcept;
   /// SIGKILL: it broke the protocol, or its deadline has passed.
   void kill(WorkerRecord& worker) noexcept;
   /// No message of it is looked at any more.

@@ -47,11 +47,12 @@ class Channel {
   explicit operator bool() const noexcept { return static_cast<bool>(fd_); }
   void close() noexcept { fd_.reset(); }
 
-  /// Numbers the message and sends it.
-  Result<void> send(Message& message, std::span<const int> fds = {}) noexcept;
+  /// Numbers the message and sends it, with a payload of at most Message::kPayloadMax bytes.
+  Result<void> send(Message& message, std::span<const int> fds = {}, std::string_view payload = {}) noexcept;
 
-  /// One message without waiting; `packet.state` says if there was one. EPROTO: the peer broke the protocol.
-  Result<void> receive(Message& message, Packet& packet) noexcept;
+  /// One message without waiting; `packet.state` says if there was one. Its payload goes into `room`; without room, none may come.
+  /// EPROTO: the peer broke the protocol.
+  Result<void> receive(Message& message, Packet& packet, std::span<char> room = {}) noexcept;
 
  private:
   UniqueFd fd_;

@@ -52,7 +52,7 @@ Result<void> Worker::Impl::open() noexcept {
 /// One message; false when there is none. A primary that is gone or breaks the protocol means: drain.
 Result<bool> Worker::Impl::receive(Message& message) noexcept {
   if (!connected_) return false;
-  if (auto received = channel_.receive(message, packet_); !received) {
+  if (auto received = channel_.receive(message, packet_, payload_); !received) {
     primary_gone();
     return received.error();
   }
@@ -111,10 +111,10 @@ Result<void> Worker::Impl::send(Act act, uint32_t endpoint) noexcept {
   return channel_.send(message);
 }
 
-/// Sends a question and waits for its answer; the answer's descriptors are in packet_. What else comes is acted on.
-Result<Message> Worker::Impl::ask(Message& question) noexcept {
+/// Sends a question and waits for its answer; the answer's descriptors are in packet_, its payload in payload_. What else comes is acted on.
+Result<Message> Worker::Impl::ask(Message& question, std::string_view payload) noexcept {
   if (!connected_) return Error{EPIPE, "the primary is gone"};
-  if (auto sent = channel_.send(question); !sent) return sent.error();
+  if (auto sent = channel_.send(question, {}, payload); !sent) return sent.error();
   Message message;
   for (;;) {
     auto received = receive(message);
@@ -138,10 +138,13 @@ Result<Listener> Worker::Impl::listen(const Endpoint& endpoint, ListenOptions op
   uint32_t index = 0;
   while (used.count(index) != 0) ++index;
   question.set_text(text);
+  if (options.blob.size() > kBlobMax)
+    return error_naming(EMSGSIZE, "listen " + text + ": ListenOptions::blob of " + std::to_string(options.blob.size()) +
+                                      " bytes (allowed: 0 to " + std::to_string(kBlobMax) + ")");
   question.value[0] = index;
   question.value[1] = static_cast<uint32_t>(options.backlog);
   question.value[2] = options.v6only ? 1 : 0;
-  auto answer = ask(question);
+  auto answer = ask(question, options.blob);
   if (!answer) return answer.error();
   if (packet_.fds_lost) {
     (void)send(Act::close, answer->endpoint);
@@ -169,6 +172,7 @@ Result<Listener> Worker::Impl::listen(const Endpoint& endpoint, ListenOptions op
     return acceptor.error();
   }
   auto impl = std::make_unique<Listener::Impl>(*this, std::move(*acceptor), *address, answer->endpoint, key, index);
+  impl->keep_blob({payload_.data(), answer->payload_length});
   used.insert(index);
   listeners_[answer->endpoint] = impl.get();
   if (auto opened = impl->open(); !opened) return opened.error();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <array>
 #include <map>
 #include <set>
 #include <string>
@@ -42,7 +43,7 @@ class LB_HIDDEN Worker::Impl {
   Result<void> receive_messages() noexcept;
   Result<void> wait_for_primary() noexcept;
   Result<void> send(Act act, uint32_t endpoint) noexcept;
-  Result<Message> ask(Message& question) noexcept;
+  Result<Message> ask(Message& question, std::string_view payload = {}) noexcept;
   void primary_gone() noexcept { draining_ = all_leave_ = true; }
 
   uint32_t id_;
@@ -52,6 +53,7 @@ class LB_HIDDEN Worker::Impl {
   UniqueFd events_;  // epoll: channel, stop and, once somebody listens to them, messages
   Workplace place_;
   Packet packet_;    // descriptors of the message at hand
+  std::array<char, Message::kPayloadMax> payload_;  // and what follows it
   std::map<uint32_t, Listener::Impl*> listeners_;        // by cell
   std::map<std::string, std::set<uint32_t>> indexes_;    // of the listeners on one endpoint
   UserInbox inbox_;

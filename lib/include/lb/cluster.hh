@@ -101,6 +101,11 @@ class LB_API Cluster {
   Result<void> send(uint32_t worker, std::span<const std::byte> bytes, int fd = -1) noexcept;
   Result<void> send(uint32_t worker, std::string_view text, int fd = -1) noexcept { return send(worker, bytes_of(text), fd); }
 
+  /// Sets the blob of an endpoint (ListenOptions::blob), spelled as the workers ask for it: those that listen from now on get it,
+  /// whatever they offer; those that listen already keep theirs, and may be told (`send`). EMSGSIZE: longer than kBlobMax bytes.
+  /// EINVAL: no endpoint.
+  Result<void> set_blob(std::string_view endpoint, std::string_view blob) noexcept;
+
   /// Drains one worker and does not replace it. ESRCH for an unknown id.
   Result<void> drain(uint32_t worker) noexcept;
   /// Drains all: the workers serve what is queued and in flight, new clients are turned away; then `done()`.

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include <lb/export.hh>
@@ -13,10 +14,17 @@
 
 namespace lb {
 
+/// Bytes of an endpoint's blob, at most.
+inline constexpr size_t kBlobMax = 4096;
+
 /// How a worker asks for an endpoint.
 struct ListenOptions {
   int backlog = 511;     ///< listen(2)'s queue length, per listening socket; capped by net.core.somaxconn
   bool v6only = false;   ///< IPV6_V6ONLY: do not take IPv4 clients on an IPv6 endpoint (ipv6(7))
+  /// What all workers on this endpoint are to have in common, such as TLS session ticket keys: the first that offers one sets it,
+  /// and later ones get that, whatever they offer (Listener::blob). 0 to kBlobMax bytes. It outlives the worker that set it, for
+  /// as long as the endpoint lives; the primary may set it beforehand (Cluster::set_blob).
+  std::string blob{};
 };
 
 /// The worker's end of the cluster; liblb makes it and hands it to the worker function.
