@@ -72,15 +72,19 @@ Listeners::Entry* Listeners::find(uint32_t cell) noexcept {
 bool Listeners::listening(Seat seat, uint32_t cell) noexcept {
   Entry* entry = find(cell);
   if (entry == nullptr || std::find(entry->seats.begin(), entry->seats.end(), seat) == entry->seats.end()) return false;
+  if (std::find(entry->listening.begin(), entry->listening.end(), seat) != entry->listening.end()) return false;
+  entry->listening.push_back(seat);
   entry->backend->ready(seat);
   return true;
 }
 
-void Listeners::close(Seat seat, uint32_t cell) noexcept {
+bool Listeners::close(Seat seat, uint32_t cell) noexcept {
   Entry* entry = find(cell);
-  if (entry == nullptr || std::erase(entry->seats, seat) == 0) return;
+  if (entry == nullptr || std::erase(entry->seats, seat) == 0) return false;
+  std::erase(entry->listening, seat);
   entry->backend->left(seat);
   if (entry->seats.empty()) std::erase_if(entries_, [entry](const auto& each) { return each.get() == entry; });
+  return true;
 }
 
 void Listeners::draining(Seat seat) noexcept {
@@ -89,8 +93,10 @@ void Listeners::draining(Seat seat) noexcept {
 }
 
 void Listeners::left(Seat seat) noexcept {
-  for (auto& entry : entries_)
+  for (auto& entry : entries_) {
+    std::erase(entry->listening, seat);
     if (std::erase(entry->seats, seat) != 0) entry->backend->left(seat);
+  }
 }
 
 void Listeners::refuse_new() noexcept {

@@ -30,10 +30,10 @@ class Listeners {
   /// For this endpoint, whoever asks for it, now and later.
   Result<void> set_blob(const Endpoint& endpoint, std::string_view blob) noexcept;
 
-  /// False when the worker has no such endpoint: it breaks the protocol.
+  /// False when the worker has no such endpoint, or listens there already: it breaks the protocol.
   bool listening(Seat seat, uint32_t cell) noexcept;
-  /// The worker closed its listener; without any, the endpoint is given up.
-  void close(Seat seat, uint32_t cell) noexcept;
+  /// The worker closed its listener; without any, the endpoint is given up. False when it has no such endpoint.
+  bool close(Seat seat, uint32_t cell) noexcept;
   void draining(Seat seat) noexcept;
   /// The worker is gone; its endpoints wait for a replacement.
   void left(Seat seat) noexcept;
@@ -54,6 +54,7 @@ class Listeners {
     ListenRequest request;
     std::unique_ptr<EndpointBackend> backend;
     std::vector<Seat> seats;
+    std::vector<Seat> listening{};  // those of the seats that have said so
     std::string blob{};
   };
   Result<std::unique_ptr<EndpointBackend>> make_backend(ListenRequest& request) noexcept;

@@ -29,6 +29,8 @@ struct WorkerRecord {
   uint64_t started_ns = 0;
   uint64_t deadline_ns = 0;     ///< when a drain's patience ends; 0: it is not draining
   unsigned crashes = 0;         ///< in a row, its predecessors' included
+  unsigned idle_talk = 0;       ///< messages that told us nothing
+  bool online = false;          ///< it said so
   bool announced = false;       ///< it said that its exit is meant
   bool drain_told = false;
   bool drain_all = false;
