@@ -221,16 +221,15 @@ TEST(Messages, N29_full_descriptor_table_costs_a_message_its_descriptor_and_noth
   TestCluster cluster("auto", {.on_message = received.keep()});
   ASSERT_TRUE(cluster->spawn([&](Worker& worker) {
     go_on.wait();
-    const auto set = worker.on_message([&](UserMessage& message) {
-      (void)message.reply(std::string(message.text()) + (message.fd_lost() ? " lost" : message.fd() >= 0 ? " kept" : ""));
-    });
     rlimit limit{};
     ::getrlimit(RLIMIT_NOFILE, &limit);
+    const auto set = worker.on_message([&](UserMessage& message) {
+      ::setrlimit(RLIMIT_NOFILE, &limit);
+      (void)message.reply(std::string(message.text()) + (message.fd_lost() ? " lost" : message.fd() >= 0 ? " kept" : ""));
+    });
     const rlimit none{3, limit.rlim_max};
     ::setrlimit(RLIMIT_NOFILE, &none);
-    if (!set || !worker.dispatch()) return 5;
-    ::setrlimit(RLIMIT_NOFILE, &limit);
-    return dispatch_until_drained(worker);
+    return set ? dispatch_until_drained(worker) : 5;
   }));
   ASSERT_TRUE(cluster->send(1, "one", STDERR_FILENO));
   go_on.open();
