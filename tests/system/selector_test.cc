@@ -146,12 +146,17 @@ TEST(CustomSelector, N36_answers_that_cannot_be_followed_are_counted_and_the_nex
 }
 
 TEST(CustomSelector, N36_full_worker_that_the_rule_insists_on_is_passed_over) {
-  TestCluster cluster(kCustom, {.window = 1, .selector = [](Candidates, const Incoming&) { return std::optional(1U); }});
-  ASSERT_TRUE(cluster.start(2, Style::blocking));
+  bool insists = false;
+  TestCluster cluster(kCustom, {.window = 1, .selector = [&](Candidates candidates, const Incoming&) -> std::optional<uint32_t> {
+                                  if (insists || (candidates[0].worker == 1 && candidates[0].has_room)) return 1;
+                                  return std::nullopt;
+                                }});
+  for (int i = 0; i < 2; ++i) ASSERT_TRUE(cluster.start(1, Style::blocking));
   Crowd crowd;
   crowd.connect(cluster.address(), 1);
   ASSERT_TRUE(cluster.wait_greeted(crowd));  // worker 1 is busy with it
   EXPECT_EQ(crowd[0].worker(), 1u);
+  insists = true;
   crowd.connect(cluster.address(), 1);
   ASSERT_TRUE(cluster.wait_greeted(crowd));
   EXPECT_EQ(crowd[1].worker(), 2u);
