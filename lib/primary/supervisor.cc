@@ -114,15 +114,14 @@ Result<WorkerRecord*> Supervisor::spawn(WorkerFunction function, unsigned crashe
   auto channel = around_.loop.watch(worker.channel.fd(), [this, &worker] { on_message(worker); });
   auto exit = around_.loop.watch(worker.pidfd.get(), [&worker] { worker.exited = true; });
   if (channel) worker.channel_token = *channel;
-  if (on_user_message) {
-    auto heard = around_.loop.watch(worker.messages.get(), [this, &worker] { on_user_message(worker); });
-    if (heard) worker.messages_token = *heard;
-  }
+  Result<EventLoop::Token> heard = EventLoop::Token{0};
+  if (on_user_message) heard = around_.loop.watch(worker.messages.get(), [this, &worker] { on_user_message(worker); });
+  if (heard) worker.messages_token = *heard;
   if (exit) worker.exit_token = *exit;
   workers_.push_back(std::move(record));
-  if (!channel || !exit) {
+  if (!channel || !exit || !heard) {
     kill(worker);
-    return channel ? exit.error() : channel.error();
+    return !channel ? channel.error() : !exit ? exit.error() : heard.error();
   }
   return &worker;
 }
