@@ -13,7 +13,7 @@ namespace {
 constexpr uint64_t kConnections = 0;
 constexpr uint64_t kWorkerEvents = 1;
 constexpr int kBackOff_ms = 10;  // after EMFILE and its like
-constexpr unsigned kLookEvery = 64;  // connections after which accept() hears the primary even if it never has to wait
+constexpr unsigned kLookEvery = 64;  // connections in a row, without a wait, after which accept() hears the primary all the same
 
 }  // namespace
 
@@ -70,6 +70,7 @@ std::optional<Connection> Listener::Impl::accept() noexcept {
     if (taken && draining) break;  // it was draining before we looked, so nothing more comes
     if (taken) acceptor_->rest();
     wait(taken ? -1 : kBackOff_ms);
+    since_look_ = 0;
   }
   drained_ = true;
   return std::nullopt;

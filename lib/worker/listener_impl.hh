@@ -51,7 +51,7 @@ class LB_HIDDEN Listener::Impl {
   UniqueFd waiting_;  // epoll: the acceptor's descriptors and the worker's events; for accept()
   UniqueFd hint_;     // epoll: the acceptor's descriptors; for fd()
   Error error_{};
-  unsigned since_look_ = 0;  // rounds of accept()
+  unsigned since_look_ = 0;  // rounds of accept() without a wait
   bool joined_ = false;
   bool drained_ = false;
   bool took_last_ = false;  // what it may have been woken for before it retired
