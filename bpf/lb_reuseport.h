@@ -7,7 +7,8 @@
  *   lb_group         one per reuseport endpoint, written by primary   (BPF array "group")
  *   lb_slot_picks    one per slot and reuseport endpoint, by the program (BPF array "picks")
  *
- * Every field has one writer; no cache line has two, but for the claim words, which are compare-and-swapped from both sides.
+ * Every field has one writer; no cache line has two, but for the claim words, which are compare-and-swapped from both sides, and
+ * LB_RING_WHEN_LESS, which the primary sets and the worker clears.
  */
 #ifndef LB_REUSEPORT_H
 #define LB_REUSEPORT_H
@@ -20,6 +21,8 @@
 #define LB_MAX_ENDPOINTS 64  /* endpoints with a cell of their own on each worker's page */
 #define LB_PICK_TIMES 32     /* latest picks of a slot whose time is remembered */
 #define LB_MAX_CLAIMS 256    /* hand-offs that one worker may hold un-taken, over all endpoints */
+#define LB_IN_FLIGHT 0x7fffffffu      /* of the word in_flight: the count */
+#define LB_RING_WHEN_LESS 0x80000000u /* of the word in_flight: the primary waits for it to fall */
 #define LB_LINE __attribute__((aligned(64)))
 
 /* A worker's figures for one endpoint. */
@@ -41,9 +44,10 @@ struct lb_worker_page {
 	/* line 0: written once, by the worker as it starts */
 	__u32 layout_version;
 	__u32 worker_id;
-	__u32 reserved0[14];
+	__s32 doorbell; /* the number of the doorbell's descriptor in the worker's process; nobody else's business */
+	__u32 reserved0[13];
 	/* line 1: hot */
-	__u32 in_flight LB_LINE; /* connections accepted and not yet closed, over all endpoints */
+	__u32 in_flight LB_LINE; /* LB_IN_FLIGHT: connections accepted and not yet closed, over all endpoints; LB_RING_WHEN_LESS */
 	__u32 reported;          /* load that the user reports on top */
 	__u64 heartbeat;
 	/* per endpoint */

@@ -91,7 +91,7 @@ static __always_inline __u64 published_load(__u32 slot)
 {
 	__u64 both = word_at(&workers, slot * WORDS(struct lb_worker_page) + WORD_OF(struct lb_worker_page, in_flight));
 
-	return (both & 0xffffffff) + (both >> 32);
+	return (both & LB_IN_FLIGHT) + (both >> 32);
 }
 
 /* Picks of the slot that its worker has not yet settled; below 0 when it settled some that had been written off. */

@@ -9,6 +9,7 @@
 #include <lb/endpoint.hh>
 #include <lb/policy.hh>
 #include <lb/result.hh>
+#include <lb/selector.hh>
 #include <lb/status.hh>
 
 #include "sys/event_loop.hh"
@@ -40,6 +41,8 @@ struct Surroundings {
   int doorbell;                    ///< by which workers wake the primary
   unsigned window;
   unsigned queue_max;
+  uint32_t max_in_flight;          ///< of one worker; 0: no limit
+  const SelectorFunction* selector;  ///< the program's own rule; null: it has none
   bool strict;                     ///< a fallback is an error
   /// Sends a control message to a worker; EAGAIN when it does not read what it has: try again in a later turn.
   std::function<Result<void>(uint32_t worker, Message& message, std::span<const int> fds)> tell;

@@ -26,10 +26,12 @@ constexpr Spelling kSpellings[] = {
     {"round-robin", {Backend::round_robin, Selector::standard}},
     {"round-robin:cyclic", {Backend::round_robin, Selector::cyclic}},
     {"round-robin:least-loaded", {Backend::round_robin, Selector::least_loaded}},
+    {"round-robin:custom", {Backend::round_robin, Selector::custom}},
     {"none", {Backend::shared, Selector::standard}},
     {"rr", {Backend::round_robin, Selector::standard}},
     {"rr:cyclic", {Backend::round_robin, Selector::cyclic}},
     {"rr:least-loaded", {Backend::round_robin, Selector::least_loaded}},
+    {"rr:custom", {Backend::round_robin, Selector::custom}},
 };
 
 Result<Policy> parse_from(std::string_view text, std::string_view where) noexcept {

@@ -74,7 +74,7 @@ class ReuseportBackend final : public EndpointBackend {
   void sweep() noexcept;
   void look_at(uint32_t index) noexcept;
   void find_adopter(uint32_t orphan) noexcept;
-  uint32_t in_flight(uint32_t slot) const noexcept { return atomic(around_.scoreboard.page(slot).in_flight).load(); }
+  uint32_t in_flight(uint32_t slot) const noexcept { return in_flight_of(around_.scoreboard.page(slot)); }
 
   Surroundings& around_;
   ListenRequest request_;

@@ -30,6 +30,8 @@ Result<void> validate(const Options& options) noexcept {
                                     std::to_string(kWorkersMax) + ")");
   if (options.window < 1 || options.window > 32)
     return error_naming(EINVAL, "Options::window " + std::to_string(options.window) + " (allowed: 1 to 32)");
+  if (options.max_in_flight > LB_IN_FLIGHT)
+    return error_naming(EINVAL, "Options::max_in_flight " + std::to_string(options.max_in_flight) + " (allowed: 0 to 2147483647)");
   if (options.queue_max < 1) return Error{EINVAL, "Options::queue_max 0 (allowed: 1 and up)"};
   if (options.drain_deadline < milliseconds{0}) return Error{EINVAL, "Options::drain_deadline is negative"};
   return {};
@@ -41,6 +43,8 @@ Result<std::unique_ptr<Cluster::Impl>> Cluster::Impl::create(Options options) no
   if (auto valid = validate(options); !valid) return valid.error();
   auto policy = Policy::from_environment(options.policy);
   if (!policy) return policy.error();
+  if (policy->selector == Selector::custom && !options.selector)
+    return Error{EINVAL, "policy round-robin:custom, of LB_SCHED_POLICY or Options::policy: the program supplies no Options::selector"};
   std::unique_ptr<Impl> cluster(new Impl(std::move(options)));
   cluster->policy_ = *policy;
   if (auto opened = cluster->open(strict_from_environment()); !opened) return opened.error();
@@ -68,7 +72,8 @@ Result<void> Cluster::Impl::open(bool strict) noexcept {
   if (!board) return board.error();
   scoreboard_ = std::move(*board);
 
-  around_.emplace(Surroundings{*loop_, loop_reason_, scoreboard_, doorbell_.fd(), options_.window, options_.queue_max, strict,
+  around_.emplace(Surroundings{*loop_, loop_reason_, scoreboard_, doorbell_.fd(), options_.window, options_.queue_max,
+                               options_.max_in_flight, options_.selector ? &options_.selector : nullptr, strict,
                                [this](uint32_t id, Message& message, std::span<const int> fds) -> Result<void> {
                                  WorkerRecord* worker = supervisor_->find(id);
                                  if (worker == nullptr) return Error{ESRCH, "worker"};
@@ -77,6 +82,7 @@ Result<void> Cluster::Impl::open(bool strict) noexcept {
   supervisor_.emplace(options_, *around_);
   supervisor_->abandon = [this] { abandon(); };
   supervisor_->on_message = [this](WorkerRecord& worker) { receive(worker); };
+  if (options_.on_message) supervisor_->on_user_message = [this](WorkerRecord& worker) { receive_messages(worker); };
   listeners_.emplace(*around_, policy_);
 
   auto token = loop_->watch(doorbell_.fd(), [this] { doorbell_.silence(); });
@@ -190,7 +196,7 @@ Status Cluster::Impl::status() const {
   status.endpoints = listeners_->describe();
   for (const auto& worker : supervisor_->workers()) {
     const auto& page = scoreboard_.page(worker->slot);
-    WorkerStatus one{worker->id, worker->pid, worker->slot, worker->state, atomic(page.in_flight).load(), 0};
+    WorkerStatus one{worker->id, worker->pid, worker->slot, worker->state, in_flight_of(page), 0};
     for (const auto& cell : page.cells) one.accepted += atomic(cell.accepted).load();
     status.workers.push_back(one);
   }
@@ -222,6 +228,10 @@ Result<void> Cluster::watch(int fd, std::function<void()> on_readable) noexcept 
   auto token = impl_->loop().watch(fd, std::move(on_readable));
   if (!token) return token.error();
   return {};
+}
+Result<void> Cluster::set_blob(std::string_view endpoint, std::string_view blob) noexcept { return impl_->set_blob(endpoint, blob); }
+Result<void> Cluster::send(uint32_t worker, std::span<const std::byte> bytes, int fd) noexcept {
+  return impl_->send(worker, bytes, fd);
 }
 Result<void> Cluster::drain(uint32_t worker) noexcept {
   auto drained = impl_->drain(worker);

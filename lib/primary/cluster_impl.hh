@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <array>
 #include <memory>
 #include <string>
 
@@ -10,6 +11,7 @@
 #include "primary/supervisor.hh"
 #include "sys/doorbell.hh"
 #include "sys/event_loop.hh"
+#include "wire/user_channel.hh"
 #include "wire/scoreboard.hh"
 
 namespace lb {
@@ -37,6 +39,8 @@ class LB_HIDDEN Cluster::Impl {
   /// Calls back with each signal that `signals`, a signalfd(2), takes.
   Result<void> watch_signals(UniqueFd signals, std::function<void(int signal)> on_signal) noexcept;
   Result<void> drain(uint32_t id) noexcept;
+  Result<void> set_blob(std::string_view endpoint, std::string_view blob) noexcept;
+  Result<void> send(uint32_t id, std::span<const std::byte> bytes, int fd) noexcept;
   void shutdown() noexcept;
   void kill() noexcept;
   bool done() const noexcept;
@@ -56,6 +60,7 @@ class LB_HIDDEN Cluster::Impl {
   void abandon() noexcept;
 
   void receive(WorkerRecord& worker) noexcept;
+  void receive_messages(WorkerRecord& worker, bool all = false) noexcept;
   bool act_on(WorkerRecord& worker, const Message& message) noexcept;
   void answer_query(WorkerRecord& worker, const Message& question) noexcept;
   void start_drain(WorkerRecord& worker, bool all) noexcept;
@@ -69,6 +74,8 @@ class LB_HIDDEN Cluster::Impl {
   Policy policy_;
   std::string loop_reason_;
   Doorbell doorbell_;
+  std::array<char, Message::kPayloadMax> payload_;  // of the control message at hand
+  UserInbox inbox_;
   UniqueFd signals_;
   std::unique_ptr<EventLoop> loop_;
   Scoreboard scoreboard_;

@@ -13,6 +13,7 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr int kMessagesInTurnMax = 64;              // from one worker, so that none can keep the primary busy
+constexpr unsigned kIdleTalkMax = 256;              // messages in a worker's life that say nothing new: more is a flood
 constexpr uint64_t kHandshakesMax_ns = 1'000'000'000;  // a shutdown's patience with handshakes that do not complete
 
 uint64_t to_ns(milliseconds time) { return static_cast<uint64_t>(time.count()) * 1'000'000; }
@@ -23,10 +24,11 @@ void Cluster::Impl::receive(WorkerRecord& worker) noexcept {
   Message message;
   Packet packet;
   for (int i = 0; i < kMessagesInTurnMax && worker.channel; ++i) {
-    auto received = worker.channel.receive(message, packet);
+    auto received = worker.channel.receive(message, packet, payload_);
     if (!received || packet.fd_count != 0 || packet.fds_lost || (packet.state == Packet::State::received && !act_on(worker, message))) {
       supervisor_->kill(worker);  // it broke the protocol: its siblings go on
       supervisor_->cut_channel(worker);
+      supervisor_->cut_messages(worker);
       return;
     }
     if (packet.state == Packet::State::closed) {
@@ -37,10 +39,13 @@ void Cluster::Impl::receive(WorkerRecord& worker) noexcept {
   }
 }
 
-/// False when the worker must not say that.
+/// False when the worker must not say that, or floods us. What it may say again and again is bounded by what we answer: a worker that
+/// does not read the answers is cut off too.
 bool Cluster::Impl::act_on(WorkerRecord& worker, const Message& message) noexcept {
+  if (message.payload_length != 0 && message.act != Act::query_listener) return false;
   switch (message.act) {
     case Act::online:
+      if (std::exchange(worker.online, true)) return false;
       if (worker.state == WorkerState::spawned) worker.state = WorkerState::online;
       emit(Event::Kind::online, worker);
       return true;
@@ -62,14 +67,13 @@ bool Cluster::Impl::act_on(WorkerRecord& worker, const Message& message) noexcep
       return true;
     }
     case Act::close:
-      listeners_->close(worker.seat(), message.endpoint);
-      return true;
+      return listeners_->close(worker.seat(), message.endpoint) || ++worker.idle_talk <= kIdleTalkMax;
     case Act::leaving:
+      if (worker.deadline_ns != 0) return ++worker.idle_talk <= kIdleTalkMax;
       start_drain(worker, false);
       return true;
     case Act::exited_after_disconnect:
-      worker.announced = true;
-      return true;
+      return !std::exchange(worker.announced, true) || ++worker.idle_talk <= kIdleTalkMax;
     default:
       return false;
   }
@@ -82,7 +86,7 @@ void Cluster::Impl::answer_query(WorkerRecord& worker, const Message& question) 
   auto refuse = [&](const Error& error) {
     answer.error = error.code;
     answer.set_text(error.op);
-    (void)supervisor_->tell(worker, answer, {});
+    if (!supervisor_->tell(worker, answer, {})) supervisor_->kill(worker);
   };
   if (phase_ != Phase::serving) return refuse({ESHUTDOWN, "listen: the cluster shuts down"});
   auto endpoint = Endpoint::parse(question.get_text());
@@ -94,7 +98,8 @@ void Cluster::Impl::answer_query(WorkerRecord& worker, const Message& question) 
   answer.value[0] = static_cast<uint32_t>(found->grant.arrival);
   std::copy(std::begin(found->grant.value), std::end(found->grant.value), answer.value + 1);
   answer.set_text(found->address.to_string());
-  if (!supervisor_->tell(worker, answer, found->grant.fds)) supervisor_->kill(worker);
+  const std::string& blob = listeners_->settle_blob(found->cell, {payload_.data(), question.payload_length});
+  if (!supervisor_->tell(worker, answer, found->grant.fds, blob)) supervisor_->kill(worker);
 }
 
 void Cluster::Impl::start_drain(WorkerRecord& worker, bool all) noexcept {
@@ -127,8 +132,10 @@ void Cluster::Impl::tell_drains() noexcept {
 
 void Cluster::Impl::bury_departed() noexcept {
   // What it said last still counts: an announced exit is not a crash.
-  for (auto& worker : supervisor_->workers())
+  for (auto& worker : supervisor_->workers()) {
+    if (worker->exited) receive_messages(*worker, true);
     if (worker->exited && worker->channel) receive(*worker);
+  }
   while (auto departed = supervisor_->next_departed()) {
     WorkerRecord& worker = *departed->worker;
     const bool draining = worker.deadline_ns != 0;

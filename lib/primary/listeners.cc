@@ -41,6 +41,8 @@ Result<Listeners::Answer> Listeners::query(Seat seat, const Endpoint& endpoint, 
 Result<std::unique_ptr<EndpointBackend>> Listeners::make_backend(ListenRequest& request) noexcept {
   if (request.policy.backend == Backend::automatic)
     request.policy.backend = ebpf_selection_works(around_.scoreboard) ? Backend::reuseport : Backend::round_robin;
+  if (around_.strict && around_.max_in_flight != 0 && request.policy.backend != Backend::round_robin)
+    return error_naming(ENOTSUP, "LB_STRICT: Options::max_in_flight under " + request.policy.to_string() + " (allowed: round-robin)");
   switch (request.policy.backend) {
     case Backend::shared:
       return make_shared_backend(around_, request);
@@ -70,15 +72,19 @@ Listeners::Entry* Listeners::find(uint32_t cell) noexcept {
 bool Listeners::listening(Seat seat, uint32_t cell) noexcept {
   Entry* entry = find(cell);
   if (entry == nullptr || std::find(entry->seats.begin(), entry->seats.end(), seat) == entry->seats.end()) return false;
+  if (std::find(entry->listening.begin(), entry->listening.end(), seat) != entry->listening.end()) return false;
+  entry->listening.push_back(seat);
   entry->backend->ready(seat);
   return true;
 }
 
-void Listeners::close(Seat seat, uint32_t cell) noexcept {
+bool Listeners::close(Seat seat, uint32_t cell) noexcept {
   Entry* entry = find(cell);
-  if (entry == nullptr || std::erase(entry->seats, seat) == 0) return;
+  if (entry == nullptr || std::erase(entry->seats, seat) == 0) return false;
+  std::erase(entry->listening, seat);
   entry->backend->left(seat);
   if (entry->seats.empty()) std::erase_if(entries_, [entry](const auto& each) { return each.get() == entry; });
+  return true;
 }
 
 void Listeners::draining(Seat seat) noexcept {
@@ -87,8 +93,10 @@ void Listeners::draining(Seat seat) noexcept {
 }
 
 void Listeners::left(Seat seat) noexcept {
-  for (auto& entry : entries_)
+  for (auto& entry : entries_) {
+    std::erase(entry->listening, seat);
     if (std::erase(entry->seats, seat) != 0) entry->backend->left(seat);
+  }
 }
 
 void Listeners::refuse_new() noexcept {
@@ -124,6 +132,8 @@ EndpointStatus Listeners::describe(const Entry& entry) const {
   entry.backend->describe(status);
   if (policy_.backend == Backend::automatic && status.effective.backend != Backend::reuseport && status.reason.empty())
     status.reason = "auto: no eBPF here";
+  if (around_.max_in_flight != 0 && status.effective.backend != Backend::round_robin)
+    status.reason += std::string(status.reason.empty() ? "" : "; ") + "max_in_flight holds under round-robin only";
   return status;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -24,10 +25,15 @@ class Listeners {
   /// remembered: another attempt may succeed.
   Result<Answer> query(Seat seat, const Endpoint& endpoint, uint32_t index, int backlog, bool v6only) noexcept;
 
-  /// False when the worker has no such endpoint: it breaks the protocol.
+  /// The blob of an endpoint: what it has, else what is offered, which it then has.
+  const std::string& settle_blob(uint32_t cell, std::string_view offered) noexcept;
+  /// For this endpoint, whoever asks for it, now and later.
+  Result<void> set_blob(const Endpoint& endpoint, std::string_view blob) noexcept;
+
+  /// False when the worker has no such endpoint, or listens there already: it breaks the protocol.
   bool listening(Seat seat, uint32_t cell) noexcept;
-  /// The worker closed its listener; without any, the endpoint is given up.
-  void close(Seat seat, uint32_t cell) noexcept;
+  /// The worker closed its listener; without any, the endpoint is given up. False when it has no such endpoint.
+  bool close(Seat seat, uint32_t cell) noexcept;
   void draining(Seat seat) noexcept;
   /// The worker is gone; its endpoints wait for a replacement.
   void left(Seat seat) noexcept;
@@ -48,6 +54,8 @@ class Listeners {
     ListenRequest request;
     std::unique_ptr<EndpointBackend> backend;
     std::vector<Seat> seats;
+    std::vector<Seat> listening{};  // those of the seats that have said so
+    std::string blob{};
   };
   Result<std::unique_ptr<EndpointBackend>> make_backend(ListenRequest& request) noexcept;
   Result<uint32_t> free_cell() noexcept;
@@ -57,6 +65,7 @@ class Listeners {
   Surroundings& around_;
   Policy policy_;
   std::vector<std::unique_ptr<Entry>> entries_;
+  std::map<std::string, std::string> blobs_;  // set by the primary: by endpoint
 };
 
 }  // namespace lb

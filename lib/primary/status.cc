@@ -28,6 +28,8 @@ std::string Status::to_string() const {
     text += "\n  queued " + std::to_string(endpoint.queued);
     if (endpoint.queue_age_ms != 0) text += " (oldest " + std::to_string(endpoint.queue_age_ms) + " ms)";
     if (endpoint.lost != 0) text += ", lost " + std::to_string(endpoint.lost);
+    if (endpoint.retried != 0) text += ", retried " + std::to_string(endpoint.retried);
+    if (endpoint.bad_picks != 0) text += ", bad picks " + std::to_string(endpoint.bad_picks);
     text += "\n";
     for (const auto& load : endpoint.workers)
       text += "  worker " + std::to_string(load.worker) + " slot " + std::to_string(load.slot) + ": accepted " +

@@ -10,6 +10,7 @@
 #include <exception>
 
 #include "sys/error.hh"
+#include "wire/user_channel.hh"
 #include "worker/worker_impl.hh"
 
 namespace lb {
@@ -70,6 +71,8 @@ Result<WorkerRecord*> Supervisor::spawn(WorkerFunction function, unsigned crashe
   if (!slot) return Error{ENOSPC, "spawn: every worker slot is taken"};
   auto ends = make_channel();
   if (!ends) return ends.error();
+  auto messages = make_user_channel();
+  if (!messages) return messages.error();
 
   auto record = std::make_unique<WorkerRecord>();
   WorkerRecord& worker = *record;
@@ -79,14 +82,18 @@ Result<WorkerRecord*> Supervisor::spawn(WorkerFunction function, unsigned crashe
   worker.crashes = crashes;
   worker.started_ns = now_ns();
   worker.channel = Channel(std::move(ends->first));
+  worker.messages = std::move(messages->first);
   around_.scoreboard.vacate(*slot);
 
   Message welcome;
   welcome.act = Act::welcome;
   welcome.value[0] = *slot;
   welcome.value[1] = around_.scoreboard.slots();
-  const int fds[] = {around_.scoreboard.worker_pages_fd(), around_.scoreboard.primary_page_fd(), around_.doorbell};
+  welcome.value[2] = on_user_message ? 1 : 0;
+  const int fds[] = {around_.scoreboard.worker_pages_fd(), around_.scoreboard.primary_page_fd(), around_.doorbell,
+                     messages->second.get()};
   if (auto sent = worker.channel.send(welcome, fds); !sent) return sent.error();
+  messages->second.reset();  // it travels with the welcome
 
   std::fflush(nullptr);  // else the child would write out the parent's buffers a second time
   around_.loop.before_fork();
@@ -107,11 +114,14 @@ Result<WorkerRecord*> Supervisor::spawn(WorkerFunction function, unsigned crashe
   auto channel = around_.loop.watch(worker.channel.fd(), [this, &worker] { on_message(worker); });
   auto exit = around_.loop.watch(worker.pidfd.get(), [&worker] { worker.exited = true; });
   if (channel) worker.channel_token = *channel;
+  Result<EventLoop::Token> heard = EventLoop::Token{0};
+  if (on_user_message) heard = around_.loop.watch(worker.messages.get(), [this, &worker] { on_user_message(worker); });
+  if (heard) worker.messages_token = *heard;
   if (exit) worker.exit_token = *exit;
   workers_.push_back(std::move(record));
-  if (!channel || !exit) {
+  if (!channel || !exit || !heard) {
     kill(worker);
-    return channel ? exit.error() : channel.error();
+    return !channel ? channel.error() : !exit ? exit.error() : heard.error();
   }
   return &worker;
 }
@@ -140,14 +150,19 @@ void Supervisor::be_worker(uint32_t id, UniqueFd channel, WorkerFunction functio
   ::_exit(code);  // atexit handlers and static destructors are the primary's to run
 }
 
-Result<void> Supervisor::tell(WorkerRecord& worker, Message& message, std::span<const int> fds) noexcept {
+Result<void> Supervisor::tell(WorkerRecord& worker, Message& message, std::span<const int> fds, std::string_view payload) noexcept {
   if (!worker.channel) return Error{EPIPE, "control channel"};
-  return worker.channel.send(message, fds);
+  return worker.channel.send(message, fds, payload);
 }
 
 void Supervisor::cut_channel(WorkerRecord& worker) noexcept {
   around_.loop.cancel(worker.channel_token);
   worker.channel.close();
+}
+
+void Supervisor::cut_messages(WorkerRecord& worker) noexcept {
+  if (worker.messages_token != 0) around_.loop.cancel(std::exchange(worker.messages_token, 0));
+  worker.messages.reset();
 }
 
 void Supervisor::kill(WorkerRecord& worker) noexcept {
@@ -161,6 +176,7 @@ std::optional<Supervisor::Departed> Supervisor::next_departed() noexcept {
   workers_.erase(found);
   around_.loop.cancel(departed.worker->exit_token);
   if (departed.worker->channel) cut_channel(*departed.worker);
+  cut_messages(*departed.worker);
   if (auto status = reap(departed.worker->pidfd.get())) departed.status = *status;
   return departed;
 }

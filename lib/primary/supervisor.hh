@@ -23,16 +23,20 @@ struct WorkerRecord {
   pid_t pid = 0;
   UniqueFd pidfd;
   Channel channel;
+  UniqueFd messages;            ///< the user's own, beside the control channel: neither can hold up the other
   WorkerFunction function;
   WorkerState state = WorkerState::spawned;
   uint64_t started_ns = 0;
   uint64_t deadline_ns = 0;     ///< when a drain's patience ends; 0: it is not draining
   unsigned crashes = 0;         ///< in a row, its predecessors' included
+  unsigned idle_talk = 0;       ///< messages that told us nothing
+  bool online = false;          ///< it said so
   bool announced = false;       ///< it said that its exit is meant
   bool drain_told = false;
   bool drain_all = false;
   bool exited = false;
   EventLoop::Token channel_token = 0;
+  EventLoop::Token messages_token = 0;
   EventLoop::Token exit_token = 0;
 
   Seat seat() const noexcept { return {id, slot}; }
@@ -47,6 +51,8 @@ class Supervisor {
   std::function<void()> abandon;
   /// The worker's channel is readable.
   std::function<void(WorkerRecord&)> on_message;
+  /// The user's program in the worker has sent something. Without it, nothing is read.
+  std::function<void(WorkerRecord&)> on_user_message;
 
   Result<WorkerRecord*> spawn(WorkerFunction function, unsigned crashes = 0) noexcept;
 
@@ -54,11 +60,13 @@ class Supervisor {
   const std::vector<std::unique_ptr<WorkerRecord>>& workers() const noexcept { return workers_; }
   WorkerRecord* find(uint32_t id) noexcept;
 
-  Result<void> tell(WorkerRecord& worker, Message& message, std::span<const int> fds) noexcept;
+  Result<void> tell(WorkerRecord& worker, Message& message, std::span<const int> fds, std::string_view payload = {}) noexcept;
   /// SIGKILL: it broke the protocol, or its deadline has passed.
   void kill(WorkerRecord& worker) noexcept;
   /// No message of it is looked at any more.
   void cut_channel(WorkerRecord& worker) noexcept;
+  /// The same for the user's messages.
+  void cut_messages(WorkerRecord& worker) noexcept;
 
   /// Takes a worker that has exited out of the books; empty when there is none.
   struct Departed {

@@ -15,12 +15,13 @@ Result<std::pair<UniqueFd, UniqueFd>> make_channel() noexcept {
   return std::pair(UniqueFd(ends[0]), UniqueFd(ends[1]));
 }
 
-Result<void> send_packet(int channel, const void* bytes, size_t size, std::span<const int> fds) noexcept {
+Result<void> send_packet(int channel, const void* bytes, size_t size, std::span<const int> fds,
+                         std::span<const std::byte> rest) noexcept {
   alignas(cmsghdr) char control[CMSG_SPACE(kFdsMax * sizeof(int))];
-  iovec part{const_cast<void*>(bytes), size};
+  iovec parts[] = {{const_cast<void*>(bytes), size}, {const_cast<std::byte*>(rest.data()), rest.size()}};
   msghdr header{};
-  header.msg_iov = &part;
-  header.msg_iovlen = 1;
+  header.msg_iov = parts;
+  header.msg_iovlen = rest.empty() ? 1 : 2;
   if (!fds.empty()) {
     if (fds.size() > kFdsMax) return Error{E2BIG, "sendmsg: descriptors"};
     header.msg_control = control;
@@ -37,12 +38,12 @@ Result<void> send_packet(int channel, const void* bytes, size_t size, std::span<
   }
 }
 
-Result<void> receive_packet(int channel, void* bytes, size_t size, Packet& packet) noexcept {
+Result<void> receive_packet(int channel, void* bytes, size_t size, Packet& packet, std::span<std::byte> rest) noexcept {
   alignas(cmsghdr) char control[CMSG_SPACE(kFdsMax * sizeof(int))];
-  iovec part{bytes, size};
+  iovec parts[] = {{bytes, size}, {rest.data(), rest.size()}};
   msghdr header{};
-  header.msg_iov = &part;
-  header.msg_iovlen = 1;
+  header.msg_iov = parts;
+  header.msg_iovlen = rest.empty() ? 1 : 2;
   header.msg_control = control;
   header.msg_controllen = sizeof control;
   packet.state = Packet::State::nothing;
@@ -74,17 +75,21 @@ Result<void> receive_packet(int channel, void* bytes, size_t size, Packet& packe
   return {};
 }
 
-Result<void> Channel::send(Message& message, std::span<const int> fds) noexcept {
+Result<void> Channel::send(Message& message, std::span<const int> fds, std::string_view payload) noexcept {
+  if (payload.size() > Message::kPayloadMax) return Error{EMSGSIZE, "control message"};
   message.version = Message::kVersion;
   message.sequence = ++sequence_;
-  return send_packet(fd_.get(), &message, sizeof message, fds);
+  message.payload_length = static_cast<uint16_t>(payload.size());
+  return send_packet(fd_.get(), &message, sizeof message, fds, std::as_bytes(std::span(payload)));
 }
 
-Result<void> Channel::receive(Message& message, Packet& packet) noexcept {
+Result<void> Channel::receive(Message& message, Packet& packet, std::span<char> room) noexcept {
   for (size_t i = 0; i < packet.fd_count; ++i) packet.fds[i].reset();
-  if (auto received = receive_packet(fd_.get(), &message, sizeof message, packet); !received) return received;
+  if (auto received = receive_packet(fd_.get(), &message, sizeof message, packet, std::as_writable_bytes(room)); !received)
+    return received;
   if (packet.state != Packet::State::received) return {};
-  if (packet.size != sizeof message || packet.truncated || !message.valid()) return Error{EPROTO, "control message"};
+  if (packet.size < sizeof message || packet.truncated || !message.valid() || packet.size != sizeof message + message.payload_length)
+    return Error{EPROTO, "control message"};
   return {};
 }
 

@@ -19,8 +19,9 @@ inline constexpr size_t kFdsMax = 128;
 /// A pair of connected SOCK_SEQPACKET sockets, non-blocking and close-on-exec.
 Result<std::pair<UniqueFd, UniqueFd>> make_channel() noexcept;
 
-/// One packet with descriptors, all of it or nothing. EAGAIN: full. EPIPE: nobody reads any more.
-Result<void> send_packet(int channel, const void* bytes, size_t size, std::span<const int> fds) noexcept;
+/// One packet with descriptors, all of it or nothing; `rest` follows the bytes. EAGAIN: full. EPIPE: nobody reads any more.
+Result<void> send_packet(int channel, const void* bytes, size_t size, std::span<const int> fds,
+                         std::span<const std::byte> rest = {}) noexcept;
 
 /// What a packet brought: every descriptor is owned from the moment it is there.
 struct Packet {
@@ -32,8 +33,9 @@ struct Packet {
   bool fds_lost = false;   ///< descriptors are missing (MSG_CTRUNC): our table is full
   std::array<UniqueFd, kFdsMax> fds;
 };
-/// One packet without waiting. Errors: recvmsg(2)'s, except EAGAIN, and ECONNRESET, which counts as closed.
-Result<void> receive_packet(int channel, void* bytes, size_t size, Packet& packet) noexcept;
+/// One packet without waiting; what is longer than `size` goes into `rest`. Errors: recvmsg(2)'s, except EAGAIN, and ECONNRESET,
+/// which counts as closed.
+Result<void> receive_packet(int channel, void* bytes, size_t size, Packet& packet, std::span<std::byte> rest = {}) noexcept;
 
 /// A control channel's end: messages with sequence numbers.
 class Channel {
@@ -45,11 +47,12 @@ class Channel {
   explicit operator bool() const noexcept { return static_cast<bool>(fd_); }
   void close() noexcept { fd_.reset(); }
 
-  /// Numbers the message and sends it.
-  Result<void> send(Message& message, std::span<const int> fds = {}) noexcept;
+  /// Numbers the message and sends it, with a payload of at most Message::kPayloadMax bytes.
+  Result<void> send(Message& message, std::span<const int> fds = {}, std::string_view payload = {}) noexcept;
 
-  /// One message without waiting; `packet.state` says if there was one. EPROTO: the peer broke the protocol.
-  Result<void> receive(Message& message, Packet& packet) noexcept;
+  /// One message without waiting; `packet.state` says if there was one. Its payload goes into `room`; without room, none may come.
+  /// EPROTO: the peer broke the protocol.
+  Result<void> receive(Message& message, Packet& packet, std::span<char> room = {}) noexcept;
 
  private:
   UniqueFd fd_;

@@ -50,6 +50,9 @@ class Claim {
     return std::nullopt;
   }
 
+  /// Primary: is something on its way by this word?
+  static bool is_sent(const __u32& word) noexcept { return (atomic(word).load() & kStateMask) == LB_CLAIM_SENT; }
+
   uint32_t index() const noexcept { return index_; }
   uint32_t word() const noexcept { return sent_; }
   /// Primary. A word of another generation can only be a worker's nonsense; it counts as taken.

@@ -20,6 +20,10 @@ inline const std::atomic<uint32_t>& atomic(const __u32& field) noexcept {
 inline const std::atomic<uint64_t>& atomic(const __u64& field) noexcept {
   return reinterpret_cast<const std::atomic<uint64_t>&>(field);
 }
+/// Connections that a worker has accepted and not yet closed.
+inline uint32_t in_flight_of(const lb_worker_page& page) noexcept {
+  return atomic(page.in_flight).load(std::memory_order_relaxed) & LB_IN_FLIGHT;
+}
 static_assert(sizeof(std::atomic<uint32_t>) == sizeof(__u32) && std::atomic<uint32_t>::is_always_lock_free);
 static_assert(sizeof(std::atomic<uint64_t>) == sizeof(__u64) && std::atomic<uint64_t>::is_always_lock_free);
 static_assert(sizeof(lb_worker_page) == LB_PAGE_SIZE && sizeof(lb_primary_page) == LB_PAGE_SIZE);

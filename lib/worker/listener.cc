@@ -151,6 +151,7 @@ Result<void> Listener::watch(int epoll_fd, uint64_t data) noexcept { return impl
 int Listener::fd() noexcept { return impl_->fd(); }
 Connection Listener::adopt(UniqueFd fd) noexcept { return impl_->adopt(std::move(fd)); }
 const Endpoint& Listener::address() const noexcept { return impl_->address(); }
+std::string_view Listener::blob() const noexcept { return impl_->blob(); }
 bool Listener::drained() const noexcept { return impl_->drained(); }
 Error Listener::error() const noexcept { return impl_->error(); }
 void Listener::close() noexcept { impl_->close(); }

@@ -26,6 +26,8 @@ class LB_HIDDEN Listener::Impl {
   int fd() noexcept;
   Connection adopt(UniqueFd fd) noexcept;
   const Endpoint& address() const noexcept { return address_; }
+  const std::string& blob() const noexcept { return blob_; }
+  void keep_blob(std::string_view blob) { blob_ = blob; }
   bool drained() const noexcept { return drained_; }
   Error error() const noexcept { return error_; }
   void close() noexcept;
@@ -45,6 +47,7 @@ class LB_HIDDEN Listener::Impl {
   uint32_t cell_;
   std::string key_;
   uint32_t index_;
+  std::string blob_;
   UniqueFd waiting_;  // epoll: the acceptor's descriptors and the worker's events; for accept()
   UniqueFd hint_;     // epoll: the acceptor's descriptors; for fd()
   Error error_{};

@@ -115,7 +115,7 @@ class SlotAcceptor final : public Acceptor {
     for (const Line& line : lines_) ::epoll_ctl(line.epoll_fd, EPOLL_CTL_DEL, siblings_[slot].socket.get(), nullptr);
   }
   bool busy(uint32_t slot) const noexcept {
-    return atomic(place_.board.page(slot).in_flight).load(std::memory_order_relaxed) != 0;
+    return in_flight_of(place_.board.page(slot)) != 0;
   }
   Result<void> add(int epoll_fd, uint64_t data, int fd) noexcept {
     epoll_event event{};

@@ -40,22 +40,25 @@ Result<void> Worker::Impl::open() noexcept {
     if (auto waited = wait_for_primary(); !waited) return waited;
   }
   if (packet_.fds_lost) return Error{EMFILE, "welcome: no descriptors left"};
-  if (welcome.act != Act::welcome || packet_.fd_count != 3) return Error{EPROTO, "welcome"};
+  if (welcome.act != Act::welcome || packet_.fd_count != 4) return Error{EPROTO, "welcome"};
   auto board = Scoreboard::join(packet_.fds[0].get(), packet_.fds[1].get(), welcome.value[1], welcome.value[0]);
   if (!board) return board.error();
   place_.board = std::move(*board);
   place_.slot = welcome.value[0];
   place_.doorbell = std::move(packet_.fds[2]);
+  messages_ = std::move(packet_.fds[3]);
+  heard_ = welcome.value[2] != 0;
   for (auto& fd : packet_.fds) fd.reset();  // the maps' own descriptors close before user code runs
   place_.page().layout_version = LB_LAYOUT_VERSION;
   place_.page().worker_id = id_;
+  place_.page().doorbell = place_.doorbell.get();
   return send(Act::online, 0);
 }
 
 /// One message; false when there is none. A primary that is gone or breaks the protocol means: drain.
 Result<bool> Worker::Impl::receive(Message& message) noexcept {
   if (!connected_) return false;
-  if (auto received = channel_.receive(message, packet_); !received) {
+  if (auto received = channel_.receive(message, packet_, payload_); !received) {
     primary_gone();
     return received.error();
   }
@@ -99,9 +102,10 @@ Result<void> Worker::Impl::dispatch() noexcept {
   for (;;) {
     auto received = receive(message);
     if (!received) return received.error();
-    if (!*received) return {};
+    if (!*received) break;
     act_on(message);
   }
+  return receive_messages();
 }
 
 Result<void> Worker::Impl::wait_for_primary() noexcept {
@@ -118,10 +122,10 @@ Result<void> Worker::Impl::send(Act act, uint32_t endpoint) noexcept {
   return channel_.send(message);
 }
 
-/// Sends a question and waits for its answer; the answer's descriptors are in packet_. What else comes is acted on.
-Result<Message> Worker::Impl::ask(Message& question) noexcept {
+/// Sends a question and waits for its answer; the answer's descriptors are in packet_, its payload in payload_. What else comes is acted on.
+Result<Message> Worker::Impl::ask(Message& question, std::string_view payload) noexcept {
   if (!connected_) return Error{EPIPE, "the primary is gone"};
-  if (auto sent = channel_.send(question); !sent) return sent.error();
+  if (auto sent = channel_.send(question, {}, payload); !sent) return sent.error();
   Message message;
   for (;;) {
     auto received = receive(message);
@@ -145,10 +149,13 @@ Result<Listener> Worker::Impl::listen(const Endpoint& endpoint, ListenOptions op
   uint32_t index = 0;
   while (used.count(index) != 0) ++index;
   question.set_text(text);
+  if (options.blob.size() > kBlobMax)
+    return error_naming(EMSGSIZE, "listen " + text + ": ListenOptions::blob of " + std::to_string(options.blob.size()) +
+                                      " bytes (allowed: 0 to " + std::to_string(kBlobMax) + ")");
   question.value[0] = index;
   question.value[1] = static_cast<uint32_t>(options.backlog);
   question.value[2] = options.v6only ? 1 : 0;
-  auto answer = ask(question);
+  auto answer = ask(question, options.blob);
   if (!answer) return answer.error();
   if (packet_.fds_lost) {
     (void)send(Act::close, answer->endpoint);
@@ -176,6 +183,7 @@ Result<Listener> Worker::Impl::listen(const Endpoint& endpoint, ListenOptions op
     return acceptor.error();
   }
   auto impl = std::make_unique<Listener::Impl>(*this, std::move(*acceptor), *address, answer->endpoint, key, index);
+  impl->keep_blob({payload_.data(), answer->payload_length});
   used.insert(index);
   listeners_[answer->endpoint] = impl.get();
   if (auto opened = impl->open(); !opened) return opened.error();
@@ -207,5 +215,7 @@ Result<Listener> Worker::listen(const Endpoint& endpoint, ListenOptions options)
 int Worker::fd() const noexcept { return impl_->fd(); }
 Result<void> Worker::dispatch() noexcept { return impl_->dispatch(); }
 bool Worker::draining() const noexcept { return impl_->draining(); }
+Result<void> Worker::send(std::span<const std::byte> bytes, int fd) noexcept { return impl_->send(bytes, fd); }
+Result<void> Worker::on_message(std::function<void(UserMessage&)> callback) noexcept { return impl_->on_message(std::move(callback)); }
 
 }  // namespace lb

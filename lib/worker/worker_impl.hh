@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <array>
 #include <map>
 #include <set>
 #include <string>
@@ -9,6 +10,7 @@
 #include <lb/worker.hh>
 
 #include "wire/channel.hh"
+#include "wire/user_channel.hh"
 #include "worker/acceptor.hh"
 
 namespace lb {
@@ -28,6 +30,8 @@ class LB_HIDDEN Worker::Impl {
   /// For a worker that is so busy that it never waits: it must hear of a drain and of new siblings all the same.
   void dispatch_if_due() noexcept;
   Result<Listener> listen(const Endpoint& endpoint, ListenOptions options) noexcept;
+  Result<void> send(std::span<const std::byte> bytes, int fd) noexcept;
+  Result<void> on_message(std::function<void(UserMessage&)> callback) noexcept;
   /// A listener is closed: its index may be used again.
   void forget(Listener::Impl* listener, uint32_t cell, const std::string& key, uint32_t index) noexcept;
   /// Tells the primary that the exit that follows is meant.
@@ -38,20 +42,29 @@ class LB_HIDDEN Worker::Impl {
   Result<void> open() noexcept;
   Result<bool> receive(Message& message) noexcept;
   void act_on(const Message& message) noexcept;
+  Result<void> receive_messages() noexcept;
   Result<void> wait_for_primary() noexcept;
   Result<void> send(Act act, uint32_t endpoint) noexcept;
-  Result<Message> ask(Message& question) noexcept;
+  Result<Message> ask(Message& question, std::string_view payload = {}) noexcept;
   void primary_gone() noexcept { draining_ = all_leave_ = true; }
 
   uint32_t id_;
   Channel channel_;
   UniqueFd stop_;    // eventfd: SIGTERM came
-  UniqueFd events_;  // epoll: channel and stop
+  UniqueFd messages_;  // the user's own, beside the control channel
+  UniqueFd events_;  // epoll: channel, stop and, once somebody listens to them, messages
   Workplace place_;
   Packet packet_;    // descriptors of the message at hand
+  std::array<char, Message::kPayloadMax> payload_;  // and what follows it
   std::map<uint32_t, Listener::Impl*> listeners_;        // by cell
   std::map<std::string, std::set<uint32_t>> indexes_;    // of the listeners on one endpoint
   uint64_t dispatched_ns_ = 0;
+  UserInbox inbox_;
+  std::function<void(UserMessage&)> on_message_;
+  bool delivering_ = false;   // a message is in the user's hands
+  bool replaced_ = false;     // meanwhile, on_message_ was
+  bool awaited_ = false;      // messages_ is in events_
+  bool heard_ = false;        // the primary listens to messages
   bool draining_ = false;
   bool all_leave_ = false;
   bool connected_ = true;

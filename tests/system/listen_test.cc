@@ -183,7 +183,7 @@ TEST_P(Listen, N15_v6only_decides_whether_ipv4_clients_are_taken) {
   }
 }
 
-TEST_P(Listen, worker_that_closes_its_listener_leaves_its_queue_to_others) {
+TEST_P(Listen, N25_worker_that_closes_its_listener_leaves_its_queue_to_others) {
   TestCluster cluster(policy());
   auto& board = cluster.board();
   ASSERT_TRUE(cluster.start(2, [&](Worker& worker) {
@@ -204,7 +204,7 @@ TEST_P(Listen, worker_that_closes_its_listener_leaves_its_queue_to_others) {
   cluster.expect_clean_shutdown();
 }
 
-TEST_P(Listen, endpoint_that_the_last_worker_closed_can_be_listened_on_again) {
+TEST_P(Listen, N25_endpoint_that_the_last_worker_closed_can_be_listened_on_again) {
   TestCluster cluster(policy());
   auto& board = cluster.board();
   ASSERT_TRUE(cluster.start(1, [&](Worker& worker) {

@@ -21,7 +21,7 @@ void expect_fair(const std::string& policy, const std::vector<unsigned>& per_wor
 class SpreadEveryWay : public StyleTest {};
 LB_FOR_EVERY_POLICY_AND_STYLE(SpreadEveryWay);
 
-TEST_P(SpreadEveryWay, connections_one_at_a_time_spread_evenly) {
+TEST_P(SpreadEveryWay, N18_connections_one_at_a_time_spread_evenly) {
   TestCluster cluster(policy());
   ASSERT_TRUE(cluster.start(4, style()));
   const Load load({.to = cluster.address(), .count = 400, .at_once = 1});

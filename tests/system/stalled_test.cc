@@ -132,7 +132,7 @@ TEST_P(RoundRobin, N23_primary_holds_no_more_than_its_queue_bound_and_nothing_is
   cluster.expect_clean_shutdown();
 }
 
-TEST_P(RoundRobin, connection_revoked_from_a_worker_that_had_received_it_is_not_yielded_there_too) {
+TEST_P(RoundRobin, N22_connection_revoked_from_a_worker_that_had_received_it_is_not_yielded_there_too) {
   const Gate go_on;
   TestCluster cluster(policy());
   auto& board = cluster.board();
@@ -165,7 +165,7 @@ TEST_P(RoundRobin, connection_revoked_from_a_worker_that_had_received_it_is_not_
   EXPECT_EQ(board.accepted[2], 47u);
 }
 
-TEST_P(RoundRobin, window_bounds_what_a_worker_has_not_yet_taken) {
+TEST_P(RoundRobin, N20_window_bounds_what_a_worker_has_not_yet_taken) {
   TestCluster cluster(policy(), {.window = 3});
   ASSERT_TRUE(cluster.start(2, Style::blocking));
   Crowd crowd;

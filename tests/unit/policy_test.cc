@@ -32,6 +32,8 @@ constexpr Good kGood[] = {
     {"round-robin", Backend::round_robin, "round-robin:cyclic"},
     {"round-robin:cyclic", Backend::round_robin, "round-robin:cyclic"},
     {"round-robin:least-loaded", Backend::round_robin, "round-robin:least-loaded"},
+    {"round-robin:custom", Backend::round_robin, "round-robin:custom"},
+    {"rr:custom", Backend::round_robin, "round-robin:custom"},
     {"rr", Backend::round_robin, "round-robin:cyclic"},
     {"rr:cyclic", Backend::round_robin, "round-robin:cyclic"},
     {"rr:least-loaded", Backend::round_robin, "round-robin:least-loaded"},

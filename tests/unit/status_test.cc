@@ -17,6 +17,8 @@ Status example() {
                           .queued = 123,
                           .queue_age_ms = 456,
                           .lost = 789,
+                          .retried = 1212,
+                          .bad_picks = 3434,
                           .workers = {{.worker = 31, .slot = 0, .accepted = 1717, .backlog = 2, .picks = 3}}};
   WorkerStatus worker{
       .id = 31, .pid = 54321, .slot = 0, .state = WorkerState::draining, .in_flight = 77, .accepted = 1717};
@@ -34,7 +36,7 @@ TEST(StatusText, begins_with_the_effective_policy_and_says_what_was_asked_for_an
 
 TEST(StatusText, shows_each_worker_and_what_was_lost) {
   const auto text = example().to_string();
-  for (const char* part : {"31", "54321", "draining", "77", "1717", "123", "789"}) {
+  for (const char* part : {"31", "54321", "draining", "77", "1717", "123", "789", "1212", "3434"}) {
     EXPECT_NE(text.find(part), std::string::npos) << part << " is missing in:\n" << text;
   }
 }

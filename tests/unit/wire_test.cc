@@ -5,6 +5,8 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 
+#include <array>
+#include <string>
 #include <vector>
 
 #include "wire/channel.hh"
@@ -79,6 +81,31 @@ TEST(Channel, message_of_another_size_or_version_breaks_the_protocol_and_its_des
     ASSERT_FALSE(received) << i;
     EXPECT_EQ(received.error().code, EPROTO);
   }
+}
+
+TEST(Channel, payload_follows_its_message_and_must_be_there_and_have_room) {
+  auto ends = make_ends();
+  Channel sender(std::move(ends.near));
+  Channel receiver(std::move(ends.far));
+  const std::string payload(Message::kPayloadMax, 'p');
+  std::array<char, Message::kPayloadMax> room{};
+  Message message;
+  Packet packet;
+  ASSERT_TRUE(sender.send(message, {}, payload));
+  ASSERT_TRUE(receiver.receive(message, packet, room));
+  EXPECT_EQ(std::string_view(room.data(), message.payload_length), payload);
+  EXPECT_EQ(sender.send(message, {}, payload + "x").error().code, EMSGSIZE);
+  ASSERT_TRUE(sender.send(message, {}, "x"));
+  EXPECT_EQ(receiver.receive(message, packet).error().code, EPROTO) << "no room";
+  message.payload_length = 5;
+  ASSERT_TRUE(send_packet(sender.fd(), &message, sizeof message, {}));
+  EXPECT_EQ(receiver.receive(message, packet, room).error().code, EPROTO) << "not there";
+  message.payload_length = 0;
+  ASSERT_TRUE(send_packet(sender.fd(), &message, sizeof message, {}, std::as_bytes(std::span("more"))));
+  EXPECT_EQ(receiver.receive(message, packet, room).error().code, EPROTO) << "not announced";
+  ASSERT_TRUE(sender.send(message));
+  ASSERT_TRUE(receiver.receive(message, packet, room));
+  EXPECT_EQ(message.payload_length, 0u);
 }
 
 TEST(Channel, full_descriptor_table_is_reported) {

@@ -11,7 +11,9 @@
 #include <lb/export.hh>
 #include <lb/policy.hh>
 #include <lb/result.hh>
+#include <lb/selector.hh>
 #include <lb/status.hh>
+#include <lb/user_message.hh>
 #include <lb/worker.hh>
 
 namespace lb {
@@ -53,8 +55,19 @@ struct Options {
   /// Round-robin: how many connections the primary holds before it leaves the rest in the kernel's queue. One turn's burst,
   /// which io_uring accepts at once, may exceed it.
   unsigned queue_max = 1024;
+  /// Round-robin: how many connections a worker may have in flight, over all endpoints; 0: any number. The primary hands nothing to
+  /// a worker that has so many, and keeps the connections in its queue (`queue_max`) until one closes. Connections that a
+  /// framework brought (`Listener::adopt`) count, but are not refused. Under the other policies, where workers take connections by
+  /// themselves, it does not hold: the status says so, and LB_STRICT makes it an error. (0..2^31-1)
+  uint32_t max_in_flight = 0;
+  /// The rule of the policy `round-robin:custom`, which is an error (EINVAL) without it. Unused under all others.
+  SelectorFunction selector{};
   /// Called in the primary, from `run` or `poll`. It must not call back into the Cluster.
   std::function<void(const Event&)> on_event{};
+  /// Takes the messages that workers send (Worker::send), from `run` or `poll`, in the order in which each worker sent them and
+  /// before its exit event; a worker that sends without end is heard a few messages a turn. It may call Cluster::send, or
+  /// `reply`, and nothing else of the Cluster; it must not throw. Without it, Worker::send is an error (EOPNOTSUPP).
+  std::function<void(uint32_t worker, UserMessage& message)> on_message{};
 };
 
 LB_API int run(Options options, WorkerFunction worker) noexcept;
@@ -81,6 +94,17 @@ class LB_API Cluster {
   int fd() const noexcept;
   /// Calls `on_readable` from `poll` while `fd` is readable: for a primary with a few descriptors of its own. Borrows the fd.
   Result<void> watch(int fd, std::function<void()> on_readable) noexcept;
+
+  /// Sends a message to the program in one worker, which takes it by Worker::on_message; `fd`, if not -1, is duplicated into the
+  /// worker and stays the caller's. Never waits. EMSGSIZE: longer than kUserMessageMax. EAGAIN: the worker has not read what was
+  /// sent before; nothing was sent. ESRCH: no such worker. EPIPE: it is gone. Else sendmsg(2)'s (EBADF, ETOOMANYREFS, ENOMEM).
+  Result<void> send(uint32_t worker, std::span<const std::byte> bytes, int fd = -1) noexcept;
+  Result<void> send(uint32_t worker, std::string_view text, int fd = -1) noexcept { return send(worker, bytes_of(text), fd); }
+
+  /// Sets the blob of an endpoint (ListenOptions::blob), spelled as the workers ask for it: those that listen from now on get it,
+  /// whatever they offer; those that listen already keep theirs, and may be told (`send`). EMSGSIZE: longer than kBlobMax bytes.
+  /// EINVAL: no endpoint.
+  Result<void> set_blob(std::string_view endpoint, std::string_view blob) noexcept;
 
   /// Drains one worker and does not replace it. ESRCH for an unknown id.
   Result<void> drain(uint32_t worker) noexcept;

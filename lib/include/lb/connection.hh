@@ -13,7 +13,8 @@
 namespace lb {
 
 /// One connection's share of its worker's load. Destroying it gives the load back; it must not outlive the Worker.
-/// Costs one atomic subtraction in shared memory, no system call. May be destroyed on any thread of the worker.
+/// Costs one atomic subtraction in shared memory, and no system call unless the primary waits for it (Options::max_in_flight).
+/// May be destroyed on any thread of the worker.
 class LoadToken {
  public:
   LoadToken() noexcept = default;
@@ -30,10 +31,16 @@ class LoadToken {
 
   /// Gives the load back now.
   void reset() noexcept {
-    if (in_flight_ != nullptr) std::exchange(in_flight_, nullptr)->fetch_sub(1, std::memory_order_relaxed);
+    if (in_flight_ == nullptr) return;
+    std::atomic<uint32_t>& in_flight = *std::exchange(in_flight_, nullptr);
+    if ((in_flight.fetch_sub(1, std::memory_order_relaxed) & kRingWhenLess) != 0) [[unlikely]] ring(in_flight);
   }
 
  private:
+  /// Set in the word by a primary that holds connections back until this worker's load falls (Options::max_in_flight).
+  static constexpr uint32_t kRingWhenLess = 0x80000000;
+  LB_API static void ring(std::atomic<uint32_t>& in_flight) noexcept;
+
   std::atomic<uint32_t>* in_flight_ = nullptr;
 };
 

@@ -9,7 +9,9 @@
 #include <lb/listener.hh>
 #include <lb/policy.hh>
 #include <lb/result.hh>
+#include <lb/selector.hh>
 #include <lb/status.hh>
 #include <lb/unique_fd.hh>
+#include <lb/user_message.hh>
 #include <lb/version.hh>
 #include <lb/worker.hh>

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string_view>
 
 #include <lb/connection.hh>
 #include <lb/endpoint.hh>
@@ -49,6 +50,9 @@ class LB_API Listener {
 
   /// The bound address: with port 0 asked for, the port that all workers got.
   const Endpoint& address() const noexcept;
+
+  /// What the workers on this endpoint have in common (ListenOptions::blob); empty if nobody has set it.
+  std::string_view blob() const noexcept;
 
   /// True once accept() has returned empty because the worker was drained, or try_accept found a draining queue empty.
   bool drained() const noexcept;

@@ -25,6 +25,7 @@ enum class Selector {
   hash,          ///< reuseport: the kernel's own hash, no program
   random,        ///< reuseport: any ready worker
   cyclic,        ///< round-robin: the next worker whose window has room, as Node.js does
+  custom,        ///< round-robin: the program's own rule (Options::selector)
 };
 
 /// How connections reach workers: `backend[:selector]`, as in LB_SCHED_POLICY.
@@ -32,8 +33,8 @@ struct Policy {
   Backend backend = Backend::automatic;
   Selector selector = Selector::standard;
 
-  /// Reads `shared` (= `none`), `reuseport[:least-loaded|p2c|random|hash]`, `round-robin[:cyclic|least-loaded]` (= `rr`) or
-  /// `auto`. Anything else is EINVAL, with an `op` that names what was given and lists what is allowed.
+  /// Reads `shared` (= `none`), `reuseport[:least-loaded|p2c|random|hash]`, `round-robin[:cyclic|least-loaded|custom]`
+  /// (= `rr`) or `auto`. Anything else is EINVAL, with an `op` that names what was given and lists what is allowed.
   LB_API static Result<Policy> parse(std::string_view text) noexcept;
 
   /// Reads LB_SCHED_POLICY; `otherwise` (or `auto`) when it is unset or empty. An unknown value is an error, never a default.

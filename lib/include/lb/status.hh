@@ -36,6 +36,8 @@ struct EndpointStatus {
   uint32_t queued = 0;      ///< connections in the primary's hands (round-robin) or in the one shared accept queue
   uint32_t queue_age_ms = 0;  ///< how long the oldest in the primary's hands has waited
   uint64_t lost = 0;        ///< connections that the primary had accepted and had to drop (its own descriptor limit, no memory)
+  uint64_t retried = 0;     ///< times that the primary put off accepting or handing on: no descriptors, memory or room in a channel
+  uint64_t bad_picks = 0;   ///< answers of Options::selector that could not be followed
   std::vector<WorkerLoad> workers;
 };
 

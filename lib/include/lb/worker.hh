@@ -2,19 +2,29 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include <lb/export.hh>
 #include <lb/listener.hh>
 #include <lb/result.hh>
+#include <lb/user_message.hh>
 
 namespace lb {
+
+/// Bytes of an endpoint's blob, at most.
+inline constexpr size_t kBlobMax = 4096;
 
 /// How a worker asks for an endpoint.
 struct ListenOptions {
   int backlog = 511;     ///< listen(2)'s queue length, per listening socket; capped by net.core.somaxconn
   bool v6only = false;   ///< IPV6_V6ONLY: do not take IPv4 clients on an IPv6 endpoint (ipv6(7))
+  /// What all workers on this endpoint are to have in common, such as TLS session ticket keys: the first that offers one sets it,
+  /// and later ones get that, whatever they offer (Listener::blob). 0 to kBlobMax bytes. It outlives the worker that set it, for
+  /// as long as the endpoint lives; the primary may set it beforehand (Cluster::set_blob).
+  std::string blob{};
 };
 
 /// The worker's end of the cluster; liblb makes it and hands it to the worker function.
@@ -40,6 +50,17 @@ class LB_API Worker {
 
   /// Takes the primary's messages. Never waits. After it, ask `draining()`.
   Result<void> dispatch() noexcept;
+
+  /// Sends a message to the primary's program, which takes it by Options::on_message; `fd`, if not -1, is duplicated and stays the
+  /// caller's. Never waits. EMSGSIZE: longer than kUserMessageMax. EAGAIN: the primary has not read what was sent before; nothing
+  /// was sent. EOPNOTSUPP: the primary does not listen to messages. EPIPE: it is gone. Else sendmsg(2)'s (EBADF, ENOMEM).
+  Result<void> send(std::span<const std::byte> bytes, int fd = -1) noexcept;
+  Result<void> send(std::string_view text, int fd = -1) noexcept { return send(bytes_of(text), fd); }
+
+  /// Takes the messages that the primary sends (Cluster::send), in order: from `dispatch`, and from `accept`, which dispatches while
+  /// it waits and now and then while it does not. Those that came before wait for it. It may send, reply, and replace or remove
+  /// (empty) itself; it must not throw.
+  Result<void> on_message(std::function<void(UserMessage& message)> callback) noexcept;
 
   /// True once this worker should take no new connection, finish those it has, and return: the primary said so, the primary is
   /// gone, or this worker got SIGTERM.

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <algorithm>
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include "backends/backend.hh"
+#include "wire/handoff.hh"
+
+namespace lb {
+
+inline constexpr uint64_t kRetryPause_ns = 20'000'000;  // after running out of descriptors or memory
+inline constexpr uint64_t kStallPauseMin_ns = 50'000'000;
+
+/// round_robin.cc tells the story.
+class RoundRobinBackend final : public EndpointBackend {
+ public:
+  RoundRobinBackend(Surroundings& around, const ListenRequest& request, UniqueFd socket, Endpoint address)
+      : around_(around), request_(request), socket_(std::move(socket)), address_(address) {}
+  ~RoundRobinBackend() override;
+
+  Result<void> open() noexcept;
+
+  Result<Grant> grant(Seat seat) noexcept override;
+  void ready(Seat seat) noexcept override;
+  void draining(Seat seat) noexcept override;
+  void left(Seat seat) noexcept override;
+  void refuse_new() noexcept override;
+  bool quiet(bool handshakes) noexcept override;
+  void turn() noexcept override;
+  bool may_sleep() noexcept override;
+  int next_turn_ms() noexcept override;
+  Result<Endpoint> address() const noexcept override { return address_; }
+  void describe(EndpointStatus& status) const override;
+
+ private:
+  struct Waiting {
+    UniqueFd fd;
+    uint64_t since_ns = 0;
+    bool again = false;  // another worker was to have it, and may still hold a copy
+  };
+  struct Handed {
+    UniqueFd fd;  // our copy, until it is taken
+    uint64_t since_ns = 0;
+    Claim claim;
+  };
+  struct Peer {  // a worker on this endpoint
+    Seat seat;
+    UniqueFd channel;        // our end
+    UniqueFd worker_end;     // a duplicate: lets us take unread packets back
+    std::vector<Handed> handed;
+    uint64_t handed_ns = 0;
+    uint64_t picks = 0;
+    uint64_t paused_until_ns = 0;  // it sat on hand-offs, refused them or cannot be sent to
+    uint64_t stall_pause_ns = kStallPauseMin_ns;
+    HandoffPacket packet;          // being filled for it, with the descriptors that go with it
+    int packed[kHandoffBatchMax] = {};
+    bool ready = false;
+    bool had_room = false;         // custom: when the selector was asked last
+  };
+  struct Choice {
+    Peer* peer;
+    size_t room;
+  };
+
+  Peer* find(const Seat& seat) noexcept;
+  void accepted(Result<UniqueFd> connection) noexcept;
+  void accept_rest() noexcept;
+  void accept_up_to_the_bound() noexcept;
+  bool collect(Peer& peer) noexcept;
+  void take_back(Peer& peer) noexcept;
+  void put_back(Handed&& handed) noexcept;
+  bool has_room(const Peer& peer, uint64_t now) const noexcept;
+  Peer* pick(uint64_t now) noexcept;
+  bool hand_off(Peer& peer, size_t batch, uint64_t now) noexcept;
+  bool pack(Peer& peer, Waiting& waiting) noexcept;
+  void send(Peer& peer, uint64_t now) noexcept;
+  void dispatch() noexcept;
+  bool custom() const noexcept { return request_.policy.selector == Selector::custom; }
+  void dispatch_by_selector() noexcept;
+  void list_candidates(uint64_t now) noexcept;
+  Candidate* ask(const Waiting& waiting, uint64_t now) noexcept;
+  void publish() noexcept;
+  uint32_t load(const Peer& peer) const noexcept { return in_flight_of(around_.scoreboard.page(peer.seat.slot)); }
+  size_t spare(const Peer& peer) const noexcept;
+  void ask_for_a_ring(Peer& peer) noexcept;
+  std::span<__u32> claims(const Peer& peer) noexcept { return around_.scoreboard.page(peer.seat.slot).claims; }
+
+  Surroundings& around_;
+  ListenRequest request_;
+  UniqueFd socket_;
+  Endpoint address_;
+  EventLoop::Token accept_token_ = 0;
+  std::deque<Waiting> queue_;
+  std::vector<std::unique_ptr<Peer>> peers_;
+  size_t cursor_ = 0;  // cyclic: the peer after the last one picked
+  std::vector<Candidate> candidates_;  // custom: what the selector is shown, and
+  std::vector<Choice> choices_;        // whom each of them stands for
+  size_t left_waiting_ = 0;            // custom: connections in the queue after the selector was asked
+  uint64_t ask_again_ns_ = 0;          // custom: when to ask about those that were to wait; 0: there are none
+  uint64_t lost_ = 0;
+  uint64_t retried_ = 0;
+  uint64_t bad_picks_ = 0;
+  uint64_t retry_ns_ = 0;  // when to accept again after EMFILE and its like; 0: it accepts
+  bool full_ = false;      // paused since the queue is full
+  bool refusing_ = false;
+};
+
+}  // namespace lb
