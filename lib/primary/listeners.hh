@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include <lb/cluster.hh>
+
 #include "backends/backend.hh"
 
 namespace lb {
@@ -13,7 +15,8 @@ namespace lb {
 /// The primary's endpoints: the first worker that asks for one makes its backend, later ones share it.
 class Listeners {
  public:
-  Listeners(Surroundings& around, Policy policy) noexcept : around_(around), policy_(policy) {}
+  Listeners(Surroundings& around, Policy policy, Options::WithoutWorkers without_workers) noexcept
+      : around_(around), policy_(policy), without_workers_(without_workers) {}
 
   struct Answer {
     Grant grant;
@@ -29,8 +32,10 @@ class Listeners {
   /// The worker closed its listener; without any, the endpoint is given up.
   void close(Seat seat, uint32_t cell) noexcept;
   void draining(Seat seat) noexcept;
-  /// The worker is gone; its endpoints wait for a replacement.
+  /// The worker is gone; its endpoints wait for a replacement, or refuse, as the options say.
   void left(Seat seat) noexcept;
+  /// The same for one endpoint.
+  void left(Seat seat, uint32_t cell) noexcept;
 
   void refuse_new() noexcept;
   bool quiet(bool handshakes) noexcept;
@@ -48,7 +53,12 @@ class Listeners {
     ListenRequest request;
     std::unique_ptr<EndpointBackend> backend;
     std::vector<Seat> seats;
+    Endpoint asked{};
+    UniqueFd port{};        // refusing without workers: bound and never listening, it keeps the port
+    bool refusing = false;
   };
+  Result<void> open(Entry& entry) noexcept;
+  void leave(Entry& entry, Seat seat) noexcept;
   Result<std::unique_ptr<EndpointBackend>> make_backend(ListenRequest& request) noexcept;
   Result<uint32_t> free_cell() noexcept;
   Entry* find(uint32_t cell) noexcept;
@@ -56,6 +66,7 @@ class Listeners {
 
   Surroundings& around_;
   Policy policy_;
+  Options::WithoutWorkers without_workers_;
   std::vector<std::unique_ptr<Entry>> entries_;
 };
 

@@ -16,6 +16,10 @@ Result<std::unique_ptr<Worker::Impl>> Worker::Impl::start(uint32_t id, UniqueFd 
   return worker;
 }
 
+Worker::Impl::~Impl() {
+  if (farewell_) farewell_();
+}
+
 Result<void> Worker::Impl::open() noexcept {
   events_ = UniqueFd(::epoll_create1(EPOLL_CLOEXEC));
   if (!events_) return last_error("epoll_create1");
@@ -81,9 +85,7 @@ void Worker::Impl::act_on(const Message& message) noexcept {
 Result<void> Worker::Impl::dispatch() noexcept {
   place_.beat();
   uint64_t count = 0;
-  if (::read(stop_.get(), &count, sizeof count) > 0 && !draining_) {
-    if (!send(Act::leaving, 0)) primary_gone();  // nobody to arrange it with: leave at once
-  }
+  if (::read(stop_.get(), &count, sizeof count) > 0) leave();
   Message message;
   for (;;) {
     auto received = receive(message);
@@ -93,7 +95,12 @@ Result<void> Worker::Impl::dispatch() noexcept {
   }
 }
 
+void Worker::Impl::leave() noexcept {
+  if (!draining_ && !send(Act::leaving, 0)) primary_gone();  // nobody to arrange it with: leave at once
+}
+
 Result<void> Worker::Impl::wait_for_primary() noexcept {
+  if (drive_) return drive_();
   pollfd waiting{channel_.fd(), POLLIN, 0};
   if (::poll(&waiting, 1, -1) < 0 && errno != EINTR) return last_error("poll");
   return {};
@@ -195,6 +202,7 @@ Result<Listener> Worker::listen(std::string_view endpoint, ListenOptions options
 Result<Listener> Worker::listen(const Endpoint& endpoint, ListenOptions options) noexcept { return impl_->listen(endpoint, options); }
 int Worker::fd() const noexcept { return impl_->fd(); }
 Result<void> Worker::dispatch() noexcept { return impl_->dispatch(); }
+void Worker::leave() noexcept { impl_->leave(); }
 bool Worker::draining() const noexcept { return impl_->draining(); }
 
 }  // namespace lb

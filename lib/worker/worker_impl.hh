@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
@@ -18,6 +19,13 @@ class LB_HIDDEN Worker::Impl {
   /// Waits for the primary's welcome, maps the scoreboard and reports online.
   static Result<std::unique_ptr<Impl>> start(uint32_t id, UniqueFd channel, UniqueFd stop) noexcept;
 
+  ~Impl();
+  /// Called as it ends, before its channel closes.
+  void at_end(std::function<void()> farewell) noexcept { farewell_ = std::move(farewell); }
+  /// It is on the primary's own thread, which instead of waiting for the primary must drive it.
+  void in_primary(std::function<Result<void>()> drive) noexcept { drive_ = std::move(drive); }
+  bool is_in_primary() const noexcept { return static_cast<bool>(drive_); }
+
   uint32_t id() const noexcept { return id_; }
   int fd() const noexcept { return events_.get(); }
   bool draining() const noexcept { return draining_; }
@@ -25,6 +33,7 @@ class LB_HIDDEN Worker::Impl {
   Workplace& place() noexcept { return place_; }
 
   Result<void> dispatch() noexcept;
+  void leave() noexcept;
   Result<Listener> listen(const Endpoint& endpoint, ListenOptions options) noexcept;
   /// A listener is closed: its index may be used again.
   void forget(Listener::Impl* listener, uint32_t cell, const std::string& key, uint32_t index) noexcept;
@@ -49,6 +58,8 @@ class LB_HIDDEN Worker::Impl {
   Packet packet_;    // descriptors of the message at hand
   std::map<uint32_t, Listener::Impl*> listeners_;        // by cell
   std::map<std::string, std::set<uint32_t>> indexes_;    // of the listeners on one endpoint
+  std::function<void()> farewell_;
+  std::function<Result<void>()> drive_;
   bool draining_ = false;
   bool all_leave_ = false;
   bool connected_ = true;

@@ -151,4 +151,12 @@ WorkerFunction answering(Style style, Board& board, std::string endpoint, Listen
   };
 }
 
+std::string answering_argument(Style style, const std::string& endpoint) {
+  return std::to_string(static_cast<int>(style)) + endpoint;
+}
+
+const Program kAnswering("answering", [](Worker& worker, Board& board, const std::string& argument) {
+  return answering(static_cast<Style>(argument[0] - '0'), board, argument.substr(1))(worker);
+});
+
 }  // namespace lb::test
