@@ -93,6 +93,9 @@ class EventLoop {
   }
 
   void answer(int fd) {
+    // An event for one that is closed already: epoll keeps a socket for as long as the primary has its copy (epoll(7), Q6). The
+    // number may by now be another thread's descriptor.
+    if (connections_.count(fd) == 0) return;
     Number number = 0;
     const ssize_t n = ::recv(fd, &number, sizeof number, MSG_DONTWAIT);
     if (n < 0 && errno == EAGAIN) return;
