@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <sys/epoll.h>
 
+#include "sys/doorbell.hh"
 #include "sys/error.hh"
 #include "worker/listener_impl.hh"
 #include "worker/worker_impl.hh"
@@ -117,18 +118,24 @@ Result<void> Worker::Impl::send(Act act, uint32_t endpoint) noexcept {
 /// Sends a question and waits for its answer; the answer's descriptors are in packet_. What else comes is acted on.
 Result<Message> Worker::Impl::ask(Message& question) noexcept {
   if (!connected_) return Error{EPIPE, "the primary is gone"};
-  if (auto sent = channel_.send(question); !sent) return sent.error();
+  if (auto sent = channel_.send(question); !sent) {
+    if (sent.error().code != EPIPE && sent.error().code != ECONNRESET) return sent.error();
+    primary_gone();
+    return Error{EPIPE, "the primary is gone"};
+  }
   Message message;
   for (;;) {
     auto received = receive(message);
     if (!received) return received.error();
     if (*received && message.acknowledged == question.sequence) return message;
-    if (*received)
+    if (*received) {
       act_on(message);
-    else if (!connected_)
+      if (draining_) Doorbell::ring(stop_.get());  // fd() is readable again: an event loop has yet to hear of it
+    } else if (!connected_) {
       return Error{EPIPE, "the primary is gone"};
-    else if (auto waited = wait_for_primary(); !waited)
+    } else if (auto waited = wait_for_primary(); !waited) {
       return waited.error();
+    }
   }
 }
 
