@@ -90,6 +90,8 @@ class EndpointBackend {
 Result<std::unique_ptr<EndpointBackend>> make_shared_backend(Surroundings& around, const ListenRequest& request) noexcept;
 Result<std::unique_ptr<EndpointBackend>> make_reuseport_backend(Surroundings& around, const ListenRequest& request) noexcept;
 Result<std::unique_ptr<EndpointBackend>> make_round_robin_backend(Surroundings& around, const ListenRequest& request) noexcept;
+/// Stands for a backend while there is no worker and clients are to be refused: it has no socket.
+std::unique_ptr<EndpointBackend> make_refusing_backend(const ListenRequest& request);
 
 /// True when the kernel runs our eBPF selection: what `auto` decides by.
 bool ebpf_selection_works(const Scoreboard& scoreboard) noexcept;

@@ -10,6 +10,7 @@
 #include "primary/cluster_impl.hh"
 #include "sys/error.hh"
 #include "sys/process.hh"
+#include "worker/worker_impl.hh"
 
 namespace lb {
 namespace {
@@ -19,6 +20,7 @@ using std::chrono::milliseconds;
 constexpr unsigned kWorkersMax = LB_MAX_SLOTS / 2;
 constexpr uint32_t kSlotsMin = 64;
 constexpr int kClosingPoll_ms = 2;
+constexpr int kOrphansPoll_ms = 1000;
 
 bool may_need_bpf(const Policy& policy) {
   return policy.backend == Backend::automatic || (policy.backend == Backend::reuseport && policy.selector != Selector::hash);
@@ -83,7 +85,7 @@ Result<void> Cluster::Impl::open(bool strict) noexcept {
   supervisor_->abandon = [this] { abandon(); };
   supervisor_->on_message = [this](WorkerRecord& worker) { receive(worker); };
   if (options_.on_message) supervisor_->on_user_message = [this](WorkerRecord& worker) { receive_messages(worker); };
-  listeners_.emplace(*around_, policy_);
+  listeners_.emplace(*around_, policy_, options_.without_workers);
 
   auto token = loop_->watch(doorbell_.fd(), [this] { doorbell_.silence(); });
   if (!token) return token.error();
@@ -107,17 +109,15 @@ Result<void> Cluster::Impl::open(bool strict) noexcept {
 }
 
 Cluster::Impl::~Impl() {
+  *self_ = nullptr;
   if (abandoned_ || !supervisor_) return;
-  for (auto& worker : supervisor_->workers()) supervisor_->kill(*worker);
-  for (auto& worker : supervisor_->workers()) {
-    supervisor_->cut_channel(*worker);
-    (void)reap(worker->pidfd.get());
-  }
+  supervisor_->end_all();
 }
 
 /// In a forked child: the primary's descriptors and mappings close here without a word to anybody.
 void Cluster::Impl::abandon() noexcept {
   abandoned_ = true;
+  *self_ = nullptr;
   loop_->abandon();
   listeners_.reset();
   supervisor_.reset();
@@ -139,14 +139,30 @@ Result<void> Cluster::Impl::watch_signals(UniqueFd signals, std::function<void(i
   return {};
 }
 
-Result<uint32_t> Cluster::Impl::spawn(WorkerFunction function) noexcept {
-  if (phase_ != Phase::serving) return Error{ESHUTDOWN, "spawn"};
-  auto worker = supervisor_->spawn(std::move(function));
+Result<uint32_t> Cluster::Impl::spawn(Recipe recipe) noexcept {
+  if (phase_ != Phase::serving) return Error{ESHUTDOWN, "spawn: the cluster shuts down"};
+  auto worker = supervisor_->spawn(std::move(recipe));
   if (!worker) return worker.error();
   return (*worker)->id;
 }
 
+/// While such a worker waits for the primary's answer, which its own thread is to give, the primary goes on.
+Result<Worker> Cluster::Impl::join() noexcept {
+  if (phase_ != Phase::serving) return Error{ESHUTDOWN, "join: the cluster shuts down"};
+  Recipe recipe;
+  recipe.kind = WorkerKind::primary;
+  auto worker = supervisor_->spawn(std::move(recipe));
+  if (!worker) return worker.error();
+  auto seat = take_seat(*(*worker)->life);
+  seat->in_primary([self = self_]() -> Result<void> {
+    if (*self == nullptr) return Error{EPIPE, "the primary is gone"};
+    return (*self)->turn(milliseconds(-1));
+  });
+  return Worker(std::move(seat));
+}
+
 Result<void> Cluster::Impl::turn(milliseconds timeout) noexcept {
+  tell_spawned();
   const int wanted = next_turn_ms();
   int wait = timeout.count() < 0 ? -1 : static_cast<int>(std::min<int64_t>(timeout.count(), 1'000'000'000));
   if (wanted >= 0 && (wait < 0 || wanted < wait)) wait = wanted;
@@ -156,6 +172,8 @@ Result<void> Cluster::Impl::turn(milliseconds timeout) noexcept {
   tell_drains();
   advance_shutdown();
   supervisor_->respawn_due();  // forks: outside any callback
+  tell_spawned();
+  if (options_.reap_orphans) reap_others([this](pid_t pid) { return supervisor_->holds(pid); });
   return {};
 }
 
@@ -177,14 +195,15 @@ void Cluster::Impl::wake_poller() noexcept {
 }
 
 int Cluster::Impl::next_turn_ms() const noexcept {
-  int next = phase_ == Phase::closing ? kClosingPoll_ms : -1;
+  int next = phase_ == Phase::closing ? kClosingPoll_ms : options_.reap_orphans ? kOrphansPoll_ms : -1;
   for (const int wanted : {supervisor_->next_turn_ms(), const_cast<Listeners&>(*listeners_).next_turn_ms()})
     if (wanted >= 0 && (next < 0 || wanted < next)) next = wanted;
   return next;
 }
 
-void Cluster::Impl::emit(Event::Kind kind, const WorkerRecord& worker, Event event) noexcept {
+void Cluster::Impl::emit(Event::Kind kind, WorkerRecord& worker, Event event) noexcept {
   if (!options_.on_event) return;
+  if (!std::exchange(worker.spawn_told, true) && kind != Event::Kind::spawned) emit(Event::Kind::spawned, worker);
   event.kind = kind;
   event.worker = worker.id;
   event.pid = worker.pid;
@@ -194,13 +213,22 @@ void Cluster::Impl::emit(Event::Kind kind, const WorkerRecord& worker, Event eve
 Status Cluster::Impl::status() const {
   Status status;
   status.endpoints = listeners_->describe();
+  status.workers = workers();
+  return status;
+}
+
+std::vector<WorkerStatus> Cluster::Impl::workers() const {
+  std::vector<WorkerStatus> all;
   for (const auto& worker : supervisor_->workers()) {
     const auto& page = scoreboard_.page(worker->slot);
     WorkerStatus one{worker->id, worker->pid, worker->slot, worker->state, in_flight_of(page), 0};
     for (const auto& cell : page.cells) one.accepted += atomic(cell.accepted).load();
-    status.workers.push_back(one);
+    one.kind = worker->recipe.kind;
+    one.connected = static_cast<bool>(worker->channel);
+    one.exited_after_disconnect = worker->deadline_ns != 0 || worker->announced || worker->ended_by != 0;
+    all.push_back(one);
   }
-  return status;
+  return all;
 }
 
 Cluster::Cluster(std::unique_ptr<Impl> impl) noexcept : impl_(std::move(impl)) {}
@@ -213,10 +241,25 @@ Result<Cluster> Cluster::create(Options options) noexcept {
   if (!impl) return impl.error();
   return Cluster(std::move(*impl));
 }
-Result<uint32_t> Cluster::spawn(WorkerFunction function) noexcept {
-  auto id = impl_->spawn(std::move(function));
+Result<uint32_t> Cluster::spawn(WorkerFunction function, std::vector<std::string> env) noexcept {
+  auto id = impl_->spawn({WorkerKind::forked, std::move(function), std::move(env), {}});
   impl_->wake_poller();
   return id;
+}
+Result<uint32_t> Cluster::spawn(Command command) noexcept {
+  auto id = impl_->spawn({WorkerKind::command, {}, {}, std::move(command)});
+  impl_->wake_poller();
+  return id;
+}
+Result<uint32_t> Cluster::spawn_thread(WorkerFunction function) noexcept {
+  auto id = impl_->spawn({WorkerKind::thread, std::move(function), {}, {}});
+  impl_->wake_poller();
+  return id;
+}
+Result<Worker> Cluster::join() noexcept {
+  auto worker = impl_->join();
+  impl_->wake_poller();
+  return worker;
 }
 Result<void> Cluster::poll(milliseconds timeout) noexcept {
   auto turned = impl_->turn(timeout);
@@ -233,11 +276,23 @@ Result<void> Cluster::set_blob(std::string_view endpoint, std::string_view blob)
 Result<void> Cluster::send(uint32_t worker, std::span<const std::byte> bytes, int fd) noexcept {
   return impl_->send(worker, bytes, fd);
 }
-Result<void> Cluster::drain(uint32_t worker) noexcept {
-  auto drained = impl_->drain(worker);
+Result<void> Cluster::drain(uint32_t worker) noexcept { return drain(worker, impl_->options().drain_deadline); }
+Result<void> Cluster::drain(uint32_t worker, milliseconds deadline) noexcept {
+  auto drained = impl_->drain(worker, deadline);
   impl_->wake_poller();
   return drained;
 }
+Result<void> Cluster::kill(uint32_t worker, int signal) noexcept {
+  auto killed = impl_->kill(worker, signal);
+  impl_->wake_poller();
+  return killed;
+}
+bool Cluster::is_connected(uint32_t worker) const noexcept {
+  const WorkerRecord* record = impl_->find(worker);
+  return record != nullptr && record->channel;
+}
+bool Cluster::is_dead(uint32_t worker) const noexcept { return impl_->ever_had(worker) && impl_->find(worker) == nullptr; }
+std::vector<WorkerStatus> Cluster::workers() const { return impl_->workers(); }
 void Cluster::shutdown() noexcept {
   impl_->shutdown();
   impl_->wake_poller();

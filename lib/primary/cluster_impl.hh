@@ -21,7 +21,8 @@ class LB_HIDDEN Cluster::Impl {
   static Result<std::unique_ptr<Impl>> create(Options options) noexcept;
   ~Impl();
 
-  Result<uint32_t> spawn(WorkerFunction function) noexcept;
+  Result<uint32_t> spawn(Recipe recipe) noexcept;
+  Result<Worker> join() noexcept;
   /// One turn; `run` goes straight into the next.
   Result<void> turn(std::chrono::milliseconds timeout) noexcept;
   /// For a caller with an event loop of its own; from then on each poll prepares for it.
@@ -38,14 +39,19 @@ class LB_HIDDEN Cluster::Impl {
   EventLoop& loop() noexcept { return *loop_; }
   /// Calls back with each signal that `signals`, a signalfd(2), takes.
   Result<void> watch_signals(UniqueFd signals, std::function<void(int signal)> on_signal) noexcept;
-  Result<void> drain(uint32_t id) noexcept;
   Result<void> set_blob(std::string_view endpoint, std::string_view blob) noexcept;
   Result<void> send(uint32_t id, std::span<const std::byte> bytes, int fd) noexcept;
+  Result<void> drain(uint32_t id, std::chrono::milliseconds deadline) noexcept;
+  Result<void> kill(uint32_t id, int signal) noexcept;
+  const WorkerRecord* find(uint32_t id) const noexcept { return const_cast<Supervisor&>(*supervisor_).find(id); }
+  bool ever_had(uint32_t id) const noexcept { return id != 0 && id <= supervisor_->last_id(); }
+  const Options& options() const noexcept { return options_; }
   void shutdown() noexcept;
   void kill() noexcept;
   bool done() const noexcept;
   int exit_code() const noexcept { return failed_ ? 1 : 0; }
   Status status() const;
+  std::vector<WorkerStatus> workers() const;
 
  private:
   /// How far a shutdown has come.
@@ -63,12 +69,15 @@ class LB_HIDDEN Cluster::Impl {
   void receive_messages(WorkerRecord& worker, bool all = false) noexcept;
   bool act_on(WorkerRecord& worker, const Message& message) noexcept;
   void answer_query(WorkerRecord& worker, const Message& question) noexcept;
-  void start_drain(WorkerRecord& worker, bool all) noexcept;
+  void start_drain(WorkerRecord& worker, bool all, std::chrono::milliseconds deadline) noexcept;
   void tell_drains() noexcept;
   void bury_departed() noexcept;
+  void disconnect(WorkerRecord& worker) noexcept;
+  bool as_meant(const WorkerRecord& worker, const ExitStatus& status) const noexcept;
+  void tell_spawned() noexcept;
   void advance_shutdown() noexcept;
   int next_turn_ms() const noexcept;
-  void emit(Event::Kind kind, const WorkerRecord& worker, Event event = {}) noexcept;
+  void emit(Event::Kind kind, WorkerRecord& worker, Event event = {}) noexcept;
 
   Options options_;
   Policy policy_;
@@ -82,6 +91,7 @@ class LB_HIDDEN Cluster::Impl {
   std::optional<Surroundings> around_;
   std::optional<Supervisor> supervisor_;
   std::optional<Listeners> listeners_;
+  std::shared_ptr<Impl*> self_ = std::make_shared<Impl*>(this);  // for who may outlive us: null once we are gone
   UniqueFd alarm_;  // timerfd: wakes a caller who waits on fd()
   bool alarm_set_ = false;
   bool polled_ = false;

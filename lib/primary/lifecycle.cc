@@ -16,7 +16,11 @@ constexpr int kMessagesInTurnMax = 64;              // from one worker, so that 
 constexpr unsigned kIdleTalkMax = 256;              // messages in a worker's life that say nothing new: more is a flood
 constexpr uint64_t kHandshakesMax_ns = 1'000'000'000;  // a shutdown's patience with handshakes that do not complete
 
-uint64_t to_ns(milliseconds time) { return static_cast<uint64_t>(time.count()) * 1'000'000; }
+/// "For ever" is a century: nothing overflows.
+uint64_t to_ns(milliseconds time) {
+  constexpr milliseconds kCentury = std::chrono::hours{24 * 36525};
+  return static_cast<uint64_t>(std::min(time, kCentury).count()) * 1'000'000;
+}
 
 }  // namespace
 
@@ -27,13 +31,13 @@ void Cluster::Impl::receive(WorkerRecord& worker) noexcept {
     auto received = worker.channel.receive(message, packet, payload_);
     if (!received || packet.fd_count != 0 || packet.fds_lost || (packet.state == Packet::State::received && !act_on(worker, message))) {
       supervisor_->kill(worker);  // it broke the protocol: its siblings go on
-      supervisor_->cut_channel(worker);
       supervisor_->cut_messages(worker);
+      disconnect(worker);
       return;
     }
     if (packet.state == Packet::State::closed) {
       listeners_->draining(worker.seat());
-      supervisor_->cut_channel(worker);
+      disconnect(worker);
     }
     if (packet.state != Packet::State::received) return;
   }
@@ -45,7 +49,7 @@ bool Cluster::Impl::act_on(WorkerRecord& worker, const Message& message) noexcep
   if (message.payload_length != 0 && message.act != Act::query_listener) return false;
   switch (message.act) {
     case Act::online:
-      if (std::exchange(worker.online, true)) return false;
+      if (std::exchange(worker.came_online, true)) return false;
       if (worker.state == WorkerState::spawned) worker.state = WorkerState::online;
       emit(Event::Kind::online, worker);
       return true;
@@ -66,11 +70,15 @@ bool Cluster::Impl::act_on(WorkerRecord& worker, const Message& message) noexcep
       emit(Event::Kind::listening, worker, event);
       return true;
     }
-    case Act::close:
-      return listeners_->close(worker.seat(), message.endpoint) || ++worker.idle_talk <= kIdleTalkMax;
+    case Act::close: {
+      // One that drains leaves, as Node.js's disconnect does; the endpoint waits for another. Else the endpoint is given up.
+      const bool leaves = phase_ == Phase::serving && worker.deadline_ns != 0;
+      const bool known = leaves ? listeners_->left(worker.seat(), message.endpoint) : listeners_->close(worker.seat(), message.endpoint);
+      return known || ++worker.idle_talk <= kIdleTalkMax;
+    }
     case Act::leaving:
       if (worker.deadline_ns != 0) return ++worker.idle_talk <= kIdleTalkMax;
-      start_drain(worker, false);
+      start_drain(worker, false, options_.drain_deadline);
       return true;
     case Act::exited_after_disconnect:
       return !std::exchange(worker.announced, true) || ++worker.idle_talk <= kIdleTalkMax;
@@ -102,10 +110,14 @@ void Cluster::Impl::answer_query(WorkerRecord& worker, const Message& question) 
   if (!supervisor_->tell(worker, answer, found->grant.fds, blob)) supervisor_->kill(worker);
 }
 
-void Cluster::Impl::start_drain(WorkerRecord& worker, bool all) noexcept {
+void Cluster::Impl::start_drain(WorkerRecord& worker, bool all, milliseconds deadline) noexcept {
   worker.drain_all |= all;
-  if (worker.deadline_ns != 0) return;
-  worker.deadline_ns = now_ns() + to_ns(options_.drain_deadline);
+  const uint64_t until_ns = now_ns() + to_ns(deadline);
+  if (worker.deadline_ns != 0) {  // patience is not given back
+    if (worker.deadline_ns != UINT64_MAX) worker.deadline_ns = std::min(worker.deadline_ns, until_ns);
+    return;
+  }
+  worker.deadline_ns = until_ns;
   worker.state = WorkerState::draining;
   if (!all) scoreboard_.set_leaving(worker.slot, true);
   listeners_->draining(worker.seat());
@@ -130,6 +142,29 @@ void Cluster::Impl::tell_drains() noexcept {
   }
 }
 
+/// No message of it is looked at any more; every worker gets here once.
+void Cluster::Impl::disconnect(WorkerRecord& worker) noexcept {
+  if (!worker.channel) return;
+  supervisor_->cut_channel(worker);
+  emit(Event::Kind::disconnected, worker);
+}
+
+/// Was that exit wanted, by us or by the worker? Else it is a crash.
+bool Cluster::Impl::as_meant(const WorkerRecord& worker, const ExitStatus& status) const noexcept {
+  if (worker.lost) return false;
+  if (status.signal != 0) {
+    // A new program has no handler yet for a signal that came to the whole process group.
+    const bool too_early = phase_ != Phase::serving && !worker.came_online;
+    return status.signal == worker.ended_by || (too_early && (status.signal == SIGTERM || status.signal == SIGINT));
+  }
+  return worker.deadline_ns != 0 || (worker.announced && status.code == 0);
+}
+
+void Cluster::Impl::tell_spawned() noexcept {
+  for (auto& worker : supervisor_->workers())
+    if (!worker->spawn_told) emit(Event::Kind::spawned, *worker);
+}
+
 void Cluster::Impl::bury_departed() noexcept {
   // What it said last still counts: an announced exit is not a crash.
   for (auto& worker : supervisor_->workers()) {
@@ -138,8 +173,9 @@ void Cluster::Impl::bury_departed() noexcept {
   }
   while (auto departed = supervisor_->next_departed()) {
     WorkerRecord& worker = *departed->worker;
-    const bool draining = worker.deadline_ns != 0;
-    const bool expected = departed->status.signal == 0 && (draining || worker.announced);
+    disconnect(worker);
+    const bool expected = as_meant(worker, departed->status);
+    const bool replaceable = worker.deadline_ns == 0 && worker.recipe.kind != WorkerKind::primary;
     worker.state = WorkerState::gone;
     listeners_->left(worker.seat());
     Event event;
@@ -149,7 +185,7 @@ void Cluster::Impl::bury_departed() noexcept {
     emit(Event::Kind::exit, worker, event);
     if (expected) continue;
     // Replaced only if somebody once came as far as listening: a server that cannot start says so and ends.
-    if (phase_ != Phase::serving || draining || !options_.respawn || !ever_listened_) {
+    if (phase_ != Phase::serving || !replaceable || !options_.respawn || !ever_listened_) {
       failed_ = true;
       continue;
     }
@@ -161,11 +197,27 @@ void Cluster::Impl::bury_departed() noexcept {
   }
 }
 
-Result<void> Cluster::Impl::drain(uint32_t id) noexcept {
+Result<void> Cluster::Impl::drain(uint32_t id, milliseconds deadline) noexcept {
   WorkerRecord* worker = supervisor_->find(id);
   if (worker == nullptr) return error_naming(ESRCH, "drain worker " + std::to_string(id));
-  start_drain(*worker, false);
+  if (deadline < milliseconds{0})
+    return error_naming(EINVAL, "drain worker " + std::to_string(id) + ": the deadline is negative");
+  start_drain(*worker, false, deadline);
   return {};
+}
+
+Result<void> Cluster::Impl::kill(uint32_t id, int signal) noexcept {
+  WorkerRecord* worker = supervisor_->find(id);
+  if (worker == nullptr) return error_naming(ESRCH, "kill worker " + std::to_string(id));
+  const bool inside = worker->recipe.kind == WorkerKind::thread || worker->recipe.kind == WorkerKind::primary;
+  if (signal == SIGTERM && inside) {
+    start_drain(*worker, false, options_.drain_deadline);
+    return {};
+  }
+  auto sent = worker->life->signal(signal);
+  if (sent && (signal == SIGTERM || signal == SIGKILL)) worker->ended_by = signal;
+  if (!sent && sent.error().code == EINVAL) return error_naming(EINVAL, "kill: signal " + std::to_string(signal));
+  return sent;
 }
 
 void Cluster::Impl::shutdown() noexcept {
@@ -183,7 +235,7 @@ void Cluster::Impl::advance_shutdown() noexcept {
   const bool anybody = !supervisor_->workers().empty();
   if (anybody && waited < to_ns(options_.drain_deadline) / 2 && !listeners_->quiet(waited < kHandshakesMax_ns)) return;
   phase_ = Phase::draining;
-  for (auto& worker : supervisor_->workers()) start_drain(*worker, true);
+  for (auto& worker : supervisor_->workers()) start_drain(*worker, true, options_.drain_deadline);
 }
 
 void Cluster::Impl::kill() noexcept {

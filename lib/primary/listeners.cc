@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "sys/error.hh"
+#include "sys/socket.hh"
 
 namespace lb {
 
@@ -16,13 +17,15 @@ Result<Listeners::Answer> Listeners::query(Seat seat, const Endpoint& endpoint, 
     auto cell = free_cell();
     if (!cell) return cell.error();
     auto entry = std::make_unique<Entry>(Entry{key, {endpoint, backlog, v6only, *cell, policy_}, nullptr, {}});
-    auto backend = make_backend(entry->request);
-    if (!backend) return backend.error();
-    entry->backend = std::move(*backend);
+    entry->asked = endpoint;
+    if (auto opened = open(*entry); !opened) return opened.error();
     entries_.push_back(std::move(entry));
     found = std::prev(entries_.end());
   }
   Entry& entry = **found;
+  if (entry.refusing) {
+    if (auto opened = open(entry); !opened) return opened.error();
+  }
   if (std::find(entry.seats.begin(), entry.seats.end(), seat) != entry.seats.end())
     return error_naming(EADDRINUSE, "listen " + key + ": this worker listens there already");
   auto grant = entry.backend->grant(seat);
@@ -36,6 +39,25 @@ Result<Listeners::Answer> Listeners::query(Seat seat, const Endpoint& endpoint, 
   return grant ? address.error() : grant.error();
 } catch (...) {
   return Error{ENOMEM, "listen"};
+}
+
+/// A bound socket that does not listen keeps a port from everybody else, and clients are refused there; who is to listen may still
+/// bind it beside (SO_REUSEADDR, socket(7)).
+Result<void> Listeners::open(Entry& entry) noexcept {
+  if (!entry.port && without_workers_ == Options::WithoutWorkers::refuse && entry.asked.kind() == Endpoint::Kind::tcp) {
+    auto port = bind_to(entry.asked, {.v6only = entry.request.v6only});
+    if (!port) return port.error();
+    auto bound = local_address(port->get());
+    if (!bound) return bound.error();
+    entry.port = std::move(*port);
+    entry.request.endpoint = *bound;
+  }
+  entry.request.policy = policy_;
+  auto backend = make_backend(entry.request);
+  if (!backend) return backend.error();
+  entry.backend = std::move(*backend);
+  entry.refusing = false;
+  return {};
 }
 
 Result<std::unique_ptr<EndpointBackend>> Listeners::make_backend(ListenRequest& request) noexcept {
@@ -93,10 +115,22 @@ void Listeners::draining(Seat seat) noexcept {
 }
 
 void Listeners::left(Seat seat) noexcept {
-  for (auto& entry : entries_) {
-    std::erase(entry->listening, seat);
-    if (std::erase(entry->seats, seat) != 0) entry->backend->left(seat);
-  }
+  for (auto& entry : entries_) leave(*entry, seat);
+}
+
+bool Listeners::left(Seat seat, uint32_t cell) noexcept {
+  Entry* entry = find(cell);
+  return entry != nullptr && leave(*entry, seat);
+}
+
+bool Listeners::leave(Entry& entry, Seat seat) noexcept {
+  std::erase(entry.listening, seat);
+  if (std::erase(entry.seats, seat) == 0) return false;
+  entry.backend->left(seat);
+  if (!entry.seats.empty() || !entry.port) return true;
+  entry.backend = make_refusing_backend(entry.request);
+  entry.refusing = true;
+  return true;
 }
 
 void Listeners::refuse_new() noexcept {
@@ -126,7 +160,7 @@ int Listeners::next_turn_ms() noexcept {
 
 EndpointStatus Listeners::describe(const Entry& entry) const {
   EndpointStatus status;
-  status.asked = entry.request.endpoint;
+  status.asked = entry.asked;
   status.requested = policy_;
   if (auto address = entry.backend->address()) status.address = *address;
   entry.backend->describe(status);

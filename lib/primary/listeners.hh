@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include <lb/cluster.hh>
+
 #include "backends/backend.hh"
 
 namespace lb {
@@ -14,7 +16,8 @@ namespace lb {
 /// The primary's endpoints: the first worker that asks for one makes its backend, later ones share it.
 class Listeners {
  public:
-  Listeners(Surroundings& around, Policy policy) noexcept : around_(around), policy_(policy) {}
+  Listeners(Surroundings& around, Policy policy, Options::WithoutWorkers without_workers) noexcept
+      : around_(around), policy_(policy), without_workers_(without_workers) {}
 
   struct Answer {
     Grant grant;
@@ -35,8 +38,10 @@ class Listeners {
   /// The worker closed its listener; without any, the endpoint is given up. False when it has no such endpoint.
   bool close(Seat seat, uint32_t cell) noexcept;
   void draining(Seat seat) noexcept;
-  /// The worker is gone; its endpoints wait for a replacement.
+  /// The worker is gone; its endpoints wait for a replacement, or refuse, as the options say.
   void left(Seat seat) noexcept;
+  /// The same for one endpoint. False when the worker has no such endpoint.
+  bool left(Seat seat, uint32_t cell) noexcept;
 
   void refuse_new() noexcept;
   bool quiet(bool handshakes) noexcept;
@@ -56,7 +61,12 @@ class Listeners {
     std::vector<Seat> seats;
     std::vector<Seat> listening{};  // those of the seats that have said so
     std::string blob{};
+    Endpoint asked{};
+    UniqueFd port{};        // refusing without workers: bound and never listening, it keeps the port
+    bool refusing = false;
   };
+  Result<void> open(Entry& entry) noexcept;
+  bool leave(Entry& entry, Seat seat) noexcept;
   Result<std::unique_ptr<EndpointBackend>> make_backend(ListenRequest& request) noexcept;
   Result<uint32_t> free_cell() noexcept;
   Entry* find(uint32_t cell) noexcept;
@@ -64,6 +74,7 @@ class Listeners {
 
   Surroundings& around_;
   Policy policy_;
+  Options::WithoutWorkers without_workers_;
   std::vector<std::unique_ptr<Entry>> entries_;
   std::map<std::string, std::string> blobs_;  // set by the primary: by endpoint
 };

@@ -38,7 +38,13 @@ class SignalGate {
 
 }  // namespace
 
-int run(Options options, WorkerFunction worker) noexcept {
+struct RunLoop {
+  template <class Spawn>
+  static int run(Options options, Spawn spawn) noexcept;
+};
+
+template <class Spawn>
+int RunLoop::run(Options options, Spawn spawn) noexcept {
   const unsigned workers = options.workers != 0 ? options.workers : usable_cpus();
   options.workers = workers;
   auto cluster = Cluster::create(std::move(options));  // remembers the signal mask for the workers
@@ -59,10 +65,20 @@ int run(Options options, WorkerFunction worker) noexcept {
   if (!watched) return refuse(watched.error());
 
   for (unsigned i = 0; i < workers; ++i)
-    if (auto spawned = cluster->spawn(worker); !spawned) return refuse(spawned.error());
+    if (auto spawned = spawn(*cluster); !spawned) return refuse(spawned.error());
   while (!cluster->done())
     if (auto polled = cluster->impl_->turn(std::chrono::milliseconds(-1)); !polled) return refuse(polled.error());
   return cluster->exit_code();
+}
+
+int run(Options options, WorkerFunction worker) noexcept {
+  const bool threads = options.threads;
+  return RunLoop::run(std::move(options),
+                      [&](Cluster& cluster) { return threads ? cluster.spawn_thread(worker) : cluster.spawn(worker); });
+}
+
+int run(Options options, Command worker) noexcept {
+  return RunLoop::run(std::move(options), [&](Cluster& cluster) { return cluster.spawn(worker); });
 }
 
 }  // namespace lb

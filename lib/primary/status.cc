@@ -19,6 +19,20 @@ const char* to_string(WorkerState state) noexcept {
   return "?";
 }
 
+const char* to_string(WorkerKind kind) noexcept {
+  switch (kind) {
+    case WorkerKind::forked:
+      return "forked";
+    case WorkerKind::command:
+      return "command";
+    case WorkerKind::thread:
+      return "thread";
+    case WorkerKind::primary:
+      return "primary";
+  }
+  return "?";
+}
+
 std::string Status::to_string() const {
   std::string text;
   for (const auto& endpoint : endpoints) {
@@ -38,6 +52,7 @@ std::string Status::to_string() const {
   }
   for (const auto& worker : workers)
     text += "worker " + std::to_string(worker.id) + " pid " + std::to_string(worker.pid) + " " + lb::to_string(worker.state) +
+            (worker.kind == WorkerKind::forked ? std::string() : std::string(" (") + lb::to_string(worker.kind) + ")") +
             ": in flight " + std::to_string(worker.in_flight) + ", accepted " + std::to_string(worker.accepted) + "\n";
   return text;
 }

@@ -1,17 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "primary/supervisor.hh"
 
-#include <sys/eventfd.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cstdio>
-#include <exception>
 
 #include "sys/error.hh"
 #include "wire/user_channel.hh"
-#include "worker/worker_impl.hh"
 
 namespace lb {
 namespace {
@@ -21,31 +14,6 @@ using std::chrono::milliseconds;
 constexpr uint64_t kStable_ns = 10'000'000'000;  // a worker that lived this long has not crashed "in a row"
 constexpr milliseconds kBackoffFirst{100};
 constexpr milliseconds kBackoffMax{10'000};
-constexpr int kExitStartFailed = 70;  // EX_SOFTWARE, sysexits.h
-
-int g_stop_fd = -1;  // the worker's: what its SIGTERM handler writes to
-
-void on_sigterm(int) {
-  const int saved = errno;
-  const uint64_t one = 1;
-  (void)!::write(g_stop_fd, &one, sizeof one);
-  errno = saved;
-}
-
-/// SIGTERM drains this worker. SIGINT comes from a terminal to the whole group: the primary acts on it, a worker need not.
-/// SIGPIPE would kill a worker for its client's early leave.
-void set_worker_signals(int stop_fd, const sigset_t& mask) noexcept {
-  g_stop_fd = stop_fd;
-  struct sigaction action {};
-  action.sa_flags = SA_RESTART;
-  action.sa_handler = on_sigterm;
-  ::sigaction(SIGTERM, &action, nullptr);
-  action.sa_handler = [](int) {};
-  ::sigaction(SIGINT, &action, nullptr);
-  action.sa_handler = SIG_IGN;
-  ::sigaction(SIGPIPE, &action, nullptr);
-  ::sigprocmask(SIG_SETMASK, &mask, nullptr);
-}
 
 }  // namespace
 
@@ -55,7 +23,9 @@ Supervisor::Supervisor(Options& options, Surroundings& around) noexcept : option
 
 std::optional<uint32_t> Supervisor::free_slot() const noexcept {
   for (uint32_t slot = 0; slot < around_.scoreboard.slots(); ++slot)
-    if (std::none_of(workers_.begin(), workers_.end(), [=](const auto& worker) { return worker->slot == slot; })) return slot;
+    if (std::none_of(workers_.begin(), workers_.end(), [=](const auto& worker) { return worker->slot == slot; }) &&
+        std::none_of(lost_.begin(), lost_.end(), [=](const Lost& lost) { return lost.slot == slot; }))
+      return slot;
   return std::nullopt;
 }
 
@@ -65,8 +35,11 @@ WorkerRecord* Supervisor::find(uint32_t id) noexcept {
   return nullptr;
 }
 
-Result<WorkerRecord*> Supervisor::spawn(WorkerFunction function, unsigned crashes) noexcept {
-  if (thread_count() > 1) return Error{EDEADLK, "spawn: fork in a process with more than one thread"};
+bool Supervisor::holds(pid_t pid) const noexcept {
+  return std::any_of(workers_.begin(), workers_.end(), [=](const auto& worker) { return worker->pid == pid; });
+}
+
+Result<WorkerRecord*> Supervisor::spawn(Recipe recipe, unsigned crashes) noexcept {
   const auto slot = free_slot();
   if (!slot) return Error{ENOSPC, "spawn: every worker slot is taken"};
   auto ends = make_channel();
@@ -75,14 +48,13 @@ Result<WorkerRecord*> Supervisor::spawn(WorkerFunction function, unsigned crashe
   if (!messages) return messages.error();
 
   auto record = std::make_unique<WorkerRecord>();
-  WorkerRecord& worker = *record;
-  worker.id = ++last_id_;
-  worker.slot = *slot;
-  worker.function = function;
-  worker.crashes = crashes;
-  worker.started_ns = now_ns();
-  worker.channel = Channel(std::move(ends->first));
-  worker.messages = std::move(messages->first);
+  record->id = ++last_id_;
+  record->slot = *slot;
+  record->recipe = recipe;
+  record->crashes = crashes;
+  record->started_ns = now_ns();
+  record->channel = Channel(std::move(ends->first));
+  record->messages = std::move(messages->first);
   around_.scoreboard.vacate(*slot);
 
   Message welcome;
@@ -92,27 +64,16 @@ Result<WorkerRecord*> Supervisor::spawn(WorkerFunction function, unsigned crashe
   welcome.value[2] = on_user_message ? 1 : 0;
   const int fds[] = {around_.scoreboard.worker_pages_fd(), around_.scoreboard.primary_page_fd(), around_.doorbell,
                      messages->second.get()};
-  if (auto sent = worker.channel.send(welcome, fds); !sent) return sent.error();
+  if (auto sent = record->channel.send(welcome, fds); !sent) return sent.error();
   messages->second.reset();  // it travels with the welcome
 
-  std::fflush(nullptr);  // else the child would write out the parent's buffers a second time
-  around_.loop.before_fork();
-  worker.pid = ::fork();
-  if (worker.pid != 0) around_.loop.after_fork();
-  if (worker.pid < 0) return last_error("fork");
-  if (worker.pid == 0) {
-    record.reset();
-    be_worker(last_id_, std::move(ends->second), std::move(function));
-  }
-  auto pidfd = open_pidfd(worker.pid);
-  if (!pidfd) {
-    ::kill(worker.pid, SIGKILL);
-    ::waitpid(worker.pid, nullptr, 0);
-    return pidfd.error();
-  }
-  worker.pidfd = std::move(*pidfd);
+  auto life = launch(record, std::move(ends->second), recipe);
+  if (!life) return life.error();
+  WorkerRecord& worker = *record;
+  worker.life = std::move(*life);
+  worker.pid = worker.life->pid();
   auto channel = around_.loop.watch(worker.channel.fd(), [this, &worker] { on_message(worker); });
-  auto exit = around_.loop.watch(worker.pidfd.get(), [&worker] { worker.exited = true; });
+  auto exit = around_.loop.watch(worker.life->exit_fd(), [&worker] { worker.exited = true; });
   if (channel) worker.channel_token = *channel;
   Result<EventLoop::Token> heard = EventLoop::Token{0};
   if (on_user_message) heard = around_.loop.watch(worker.messages.get(), [this, &worker] { on_user_message(worker); });
@@ -126,28 +87,25 @@ Result<WorkerRecord*> Supervisor::spawn(WorkerFunction function, unsigned crashe
   return &worker;
 }
 
-void Supervisor::be_worker(uint32_t id, UniqueFd channel, WorkerFunction function) noexcept {
-  // Copies of the siblings' channel ends, of listening sockets and of the loop's ring must not live on in here.
-  const sigset_t mask = worker_mask_;
-  const auto let_go = std::move(abandon);
-  let_go();  // destroys *this
-
-  UniqueFd stop(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  set_worker_signals(stop.get(), mask);
-  int code = kExitStartFailed;
-  try {
-    auto impl = Worker::Impl::start(id, std::move(channel), std::move(stop)).value();
-    Worker::Impl& inside = *impl;
-    Worker worker(std::move(impl));
-    code = function(worker);
-    if (code == 0 || inside.draining()) inside.announce_exit();
-  } catch (const std::exception& failure) {
-    std::fprintf(stderr, "worker %u: %s\n", id, failure.what());
-  } catch (...) {
-    std::fprintf(stderr, "worker %u: unknown exception\n", id);
+/// A forked child lets go of the record and of *this within it, so nothing of either is touched there afterwards.
+Result<std::unique_ptr<Life>> Supervisor::launch(std::unique_ptr<WorkerRecord>& record, UniqueFd channel,
+                                                 const Recipe& recipe) noexcept {
+  const uint32_t id = record->id;
+  switch (recipe.kind) {
+    case WorkerKind::forked:
+      return launch_fork(id, std::move(channel), recipe, worker_mask_, around_.loop, [this, &record] {
+        record.reset();
+        const auto let_go = std::move(abandon);
+        let_go();  // destroys *this
+      });
+    case WorkerKind::command:
+      return launch_command(id, std::move(channel), recipe.command, worker_mask_);
+    case WorkerKind::thread:
+      return launch_thread(id, std::move(channel), recipe.function);
+    case WorkerKind::primary:
+      return launch_seat(id, std::move(channel));
   }
-  std::fflush(nullptr);
-  ::_exit(code);  // atexit handlers and static destructors are the primary's to run
+  return Error{EINVAL, "spawn: kind of worker"};
 }
 
 Result<void> Supervisor::tell(WorkerRecord& worker, Message& message, std::span<const int> fds, std::string_view payload) noexcept {
@@ -166,7 +124,17 @@ void Supervisor::cut_messages(WorkerRecord& worker) noexcept {
 }
 
 void Supervisor::kill(WorkerRecord& worker) noexcept {
-  if (worker.pidfd) (void)signal_process(worker.pidfd.get(), SIGKILL);
+  if (worker.exited || worker.life->signal(SIGKILL).error().code != EOPNOTSUPP) return;
+  worker.lost = worker.exited = true;  // a thread: it goes on until it ends by itself
+}
+
+void Supervisor::end_all() noexcept {
+  for (auto& worker : workers_) {
+    (void)worker->life->signal(SIGKILL);
+    if (worker->channel) cut_channel(*worker);
+  }
+  for (auto& worker : workers_)
+    if (!worker->lost) (void)worker->life->reap();
 }
 
 std::optional<Supervisor::Departed> Supervisor::next_departed() noexcept {
@@ -174,11 +142,30 @@ std::optional<Supervisor::Departed> Supervisor::next_departed() noexcept {
   if (found == workers_.end()) return std::nullopt;
   Departed departed{std::move(*found), {}};
   workers_.erase(found);
-  around_.loop.cancel(departed.worker->exit_token);
-  if (departed.worker->channel) cut_channel(*departed.worker);
-  cut_messages(*departed.worker);
-  if (auto status = reap(departed.worker->pidfd.get())) departed.status = *status;
+  WorkerRecord& worker = *departed.worker;
+  around_.loop.cancel(worker.exit_token);
+  cut_messages(worker);
+  if (worker.lost) {
+    departed.status = {1, 0};
+    remember_lost(worker);
+  } else if (auto status = worker.life->reap()) {
+    departed.status = *status;
+  }
   return departed;
+}
+
+void Supervisor::remember_lost(WorkerRecord& worker) noexcept {
+  const uint32_t slot = worker.slot;
+  auto token = around_.loop.watch(worker.life->exit_fd(), [this, slot] { forget_lost(slot); });
+  lost_.push_back({slot, std::move(worker.life), token ? *token : EventLoop::Token{}});
+}
+
+void Supervisor::forget_lost(uint32_t slot) noexcept {
+  const auto found = std::find_if(lost_.begin(), lost_.end(), [=](const Lost& lost) { return lost.slot == slot; });
+  if (found == lost_.end()) return;
+  around_.loop.cancel(found->token);
+  (void)found->life->reap();
+  lost_.erase(found);
 }
 
 milliseconds Supervisor::schedule_respawn(const WorkerRecord& crashed) noexcept {
@@ -186,7 +173,7 @@ milliseconds Supervisor::schedule_respawn(const WorkerRecord& crashed) noexcept 
   const unsigned crashes = stable ? 1 : crashed.crashes + 1;
   milliseconds pause{0};
   if (crashes > 1) pause = std::min(kBackoffMax, kBackoffFirst * (1U << std::min(crashes - 2, 10U)));
-  respawns_.push_back({now_ns() + static_cast<uint64_t>(pause.count()) * 1'000'000, crashes, crashed.function});
+  respawns_.push_back({now_ns() + static_cast<uint64_t>(pause.count()) * 1'000'000, crashes, crashed.recipe});
   return pause;
 }
 
@@ -198,7 +185,7 @@ void Supervisor::respawn_due() noexcept {
     }
     Respawn due = std::move(respawns_[i]);
     respawns_.erase(respawns_.begin() + static_cast<std::ptrdiff_t>(i));
-    if (spawn(due.function, due.crashes)) continue;
+    if (spawn(due.recipe, due.crashes)) continue;
     due.due_ns = now_ns() + 1'000'000'000;  // no process or descriptor to be had just now
     respawns_.push_back(std::move(due));
   }
@@ -207,8 +194,10 @@ void Supervisor::respawn_due() noexcept {
 int Supervisor::next_turn_ms() const noexcept {
   uint64_t next = UINT64_MAX;
   for (const auto& respawn : respawns_) next = std::min(next, respawn.due_ns);
-  for (const auto& worker : workers_)
+  for (const auto& worker : workers_) {
+    if (worker->exited) return 0;
     if (worker->deadline_ns != 0) next = std::min(next, worker->deadline_ns);
+  }
   if (next == UINT64_MAX) return -1;
   const uint64_t now = now_ns();
   return next <= now ? 0 : static_cast<int>((next - now) / 1'000'000) + 1;

@@ -10,31 +10,35 @@
 #include <lb/cluster.hh>
 
 #include "backends/backend.hh"
+#include "primary/launch.hh"
 #include "sys/event_loop.hh"
 #include "sys/process.hh"
 #include "wire/channel.hh"
 
 namespace lb {
 
-/// One worker process, from fork to reaping.
+/// One worker, from its start to its end.
 struct WorkerRecord {
   uint32_t id = 0;
   uint32_t slot = 0;
   pid_t pid = 0;
-  UniqueFd pidfd;
+  std::unique_ptr<Life> life;
   Channel channel;
   UniqueFd messages;            ///< the user's own, beside the control channel: neither can hold up the other
-  WorkerFunction function;
+  Recipe recipe;
   WorkerState state = WorkerState::spawned;
   uint64_t started_ns = 0;
   uint64_t deadline_ns = 0;     ///< when a drain's patience ends; 0: it is not draining
   unsigned crashes = 0;         ///< in a row, its predecessors' included
   unsigned idle_talk = 0;       ///< messages that told us nothing
-  bool online = false;          ///< it said so
+  int ended_by = 0;             ///< the signal by which we were asked to end it
+  bool spawn_told = false;      ///< its `spawned` event is out
+  bool came_online = false;
   bool announced = false;       ///< it said that its exit is meant
   bool drain_told = false;
   bool drain_all = false;
   bool exited = false;
+  bool lost = false;            ///< it was to be killed, and cannot be: it counts as gone
   EventLoop::Token channel_token = 0;
   EventLoop::Token messages_token = 0;
   EventLoop::Token exit_token = 0;
@@ -42,27 +46,31 @@ struct WorkerRecord {
   Seat seat() const noexcept { return {id, slot}; }
 };
 
-/// Makes worker processes and replaces those that crash. Knows nothing of endpoints.
+/// Starts workers and replaces those that crash. Knows nothing of endpoints.
 class Supervisor {
  public:
   Supervisor(Options& options, Surroundings& around) noexcept;
 
-  /// Runs in the child before user code: lets go of all that is the primary's.
+  /// Runs in a forked child before user code: lets go of all that is the primary's.
   std::function<void()> abandon;
   /// The worker's channel is readable.
   std::function<void(WorkerRecord&)> on_message;
   /// The user's program in the worker has sent something. Without it, nothing is read.
   std::function<void(WorkerRecord&)> on_user_message;
 
-  Result<WorkerRecord*> spawn(WorkerFunction function, unsigned crashes = 0) noexcept;
+  Result<WorkerRecord*> spawn(Recipe recipe, unsigned crashes = 0) noexcept;
 
   std::vector<std::unique_ptr<WorkerRecord>>& workers() noexcept { return workers_; }
   const std::vector<std::unique_ptr<WorkerRecord>>& workers() const noexcept { return workers_; }
   WorkerRecord* find(uint32_t id) noexcept;
+  bool holds(pid_t pid) const noexcept;
+  uint32_t last_id() const noexcept { return last_id_; }
 
   Result<void> tell(WorkerRecord& worker, Message& message, std::span<const int> fds, std::string_view payload = {}) noexcept;
-  /// SIGKILL: it broke the protocol, or its deadline has passed.
+  /// SIGKILL: it broke the protocol, or its deadline has passed. A worker that nothing can kill counts as gone.
   void kill(WorkerRecord& worker) noexcept;
+  /// Kills those that can be killed, cuts the others off, which drains them, and waits for all.
+  void end_all() noexcept;
   /// No message of it is looked at any more.
   void cut_channel(WorkerRecord& worker) noexcept;
   /// The same for the user's messages.
@@ -86,14 +94,23 @@ class Supervisor {
   struct Respawn {
     uint64_t due_ns;
     unsigned crashes;
-    WorkerFunction function;
+    Recipe recipe;
+  };
+  /// What goes on although it counts as gone. It may write to its slot's page, so the slot is not given to another.
+  struct Lost {
+    uint32_t slot;
+    std::unique_ptr<Life> life;
+    EventLoop::Token token;
   };
   std::optional<uint32_t> free_slot() const noexcept;
-  [[noreturn]] void be_worker(uint32_t id, UniqueFd channel, WorkerFunction function) noexcept;
+  Result<std::unique_ptr<Life>> launch(std::unique_ptr<WorkerRecord>& record, UniqueFd channel, const Recipe& recipe) noexcept;
+  void remember_lost(WorkerRecord& worker) noexcept;
+  void forget_lost(uint32_t slot) noexcept;
 
   Options& options_;
   Surroundings& around_;
   std::vector<std::unique_ptr<WorkerRecord>> workers_;
+  std::vector<Lost> lost_;
   std::vector<Respawn> respawns_;
   uint32_t last_id_ = 0;
   sigset_t worker_mask_{};  // the signal mask of before we blocked any

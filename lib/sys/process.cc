@@ -58,6 +58,15 @@ Result<ExitStatus> reap(int pidfd) noexcept {
   return ExitStatus{0, info.si_status};
 }
 
+void reap_others(const std::function<bool(pid_t)>& ours) noexcept {
+  for (;;) {
+    siginfo_t info{};
+    if (::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0) return;
+    if (ours(info.si_pid)) return;  // its own way to be reaped comes first; what is behind it waits for the next time
+    (void)::waitid(P_PID, static_cast<id_t>(info.si_pid), &info, WEXITED | WNOHANG);
+  }
+}
+
 uint64_t now_ns() noexcept {
   timespec now{};
   ::clock_gettime(CLOCK_MONOTONIC, &now);

@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
 
 #include <lb/result.hh>
 #include <lb/unique_fd.hh>
@@ -28,6 +29,8 @@ struct ExitStatus {
 };
 /// Reaps that one child (waitid(2), P_PIDFD) and no other: the primary may be PID 1 in a container.
 Result<ExitStatus> reap(int pidfd) noexcept;
+/// Reaps all children that have ended and are not `ours`; looks at them first (WNOWAIT).
+void reap_others(const std::function<bool(pid_t)>& ours) noexcept;
 
 /// Monotonic nanoseconds.
 uint64_t now_ns() noexcept;

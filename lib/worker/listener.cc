@@ -45,6 +45,7 @@ Result<std::optional<Connection>> Listener::Impl::take(bool nonblocking) noexcep
   if (!expected) charge();
   auto& accepted = atomic(page.cells[cell_].accepted);
   accepted.store(accepted.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  taken->copies.certain |= worker_.is_in_primary();  // in workers that the primary forks meanwhile
   return std::optional<Connection>(std::in_place, std::move(taken->fd), std::move(load), taken->copies);
 }
 
@@ -56,6 +57,10 @@ bool Listener::Impl::may_go() noexcept {
 }
 
 std::optional<Connection> Listener::Impl::accept() noexcept {
+  if (worker_.is_in_primary()) {
+    error_ = {EDEADLK, "accept: it would stop the primary, whose own worker this is; use try_accept"};
+    return std::nullopt;
+  }
   if (!joined_ && !closed_) {
     if (auto joined = acceptor_->join(waiting_.get(), kConnections); !joined) {
       error_ = joined.error();

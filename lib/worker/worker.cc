@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <sys/epoll.h>
 
+#include "sys/doorbell.hh"
 #include "sys/error.hh"
 #include "sys/process.hh"
 #include "worker/listener_impl.hh"
@@ -20,6 +21,10 @@ Result<std::unique_ptr<Worker::Impl>> Worker::Impl::start(uint32_t id, UniqueFd 
   std::unique_ptr<Impl> worker(new Impl(id, std::move(channel), std::move(stop)));
   if (auto opened = worker->open(); !opened) return opened.error();
   return worker;
+}
+
+Worker::Impl::~Impl() {
+  if (farewell_) farewell_();
 }
 
 Result<void> Worker::Impl::open() noexcept {
@@ -95,9 +100,7 @@ Result<void> Worker::Impl::dispatch() noexcept {
   dispatched_ns_ = now_ns();
   place_.beat();
   uint64_t count = 0;
-  if (::read(stop_.get(), &count, sizeof count) > 0 && !draining_) {
-    if (!send(Act::leaving, 0)) primary_gone();  // nobody to arrange it with: leave at once
-  }
+  if (::read(stop_.get(), &count, sizeof count) > 0) leave();
   Message message;
   for (;;) {
     auto received = receive(message);
@@ -108,7 +111,12 @@ Result<void> Worker::Impl::dispatch() noexcept {
   return receive_messages();
 }
 
+void Worker::Impl::leave() noexcept {
+  if (!draining_ && !send(Act::leaving, 0)) primary_gone();  // nobody to arrange it with: leave at once
+}
+
 Result<void> Worker::Impl::wait_for_primary() noexcept {
+  if (drive_) return drive_();
   pollfd waiting{channel_.fd(), POLLIN, 0};
   if (::poll(&waiting, 1, -1) < 0 && errno != EINTR) return last_error("poll");
   return {};
@@ -125,18 +133,24 @@ Result<void> Worker::Impl::send(Act act, uint32_t endpoint) noexcept {
 /// Sends a question and waits for its answer; the answer's descriptors are in packet_, its payload in payload_. What else comes is acted on.
 Result<Message> Worker::Impl::ask(Message& question, std::string_view payload) noexcept {
   if (!connected_) return Error{EPIPE, "the primary is gone"};
-  if (auto sent = channel_.send(question, {}, payload); !sent) return sent.error();
+  if (auto sent = channel_.send(question, {}, payload); !sent) {
+    if (sent.error().code != EPIPE && sent.error().code != ECONNRESET) return sent.error();
+    primary_gone();
+    return Error{EPIPE, "the primary is gone"};
+  }
   Message message;
   for (;;) {
     auto received = receive(message);
     if (!received) return received.error();
     if (*received && message.acknowledged == question.sequence) return message;
-    if (*received)
+    if (*received) {
       act_on(message);
-    else if (!connected_)
+      if (draining_) Doorbell::ring(stop_.get());  // fd() is readable again: an event loop has yet to hear of it
+    } else if (!connected_) {
       return Error{EPIPE, "the primary is gone"};
-    else if (auto waited = wait_for_primary(); !waited)
+    } else if (auto waited = wait_for_primary(); !waited) {
       return waited.error();
+    }
   }
 }
 
@@ -214,6 +228,7 @@ Result<Listener> Worker::listen(std::string_view endpoint, ListenOptions options
 Result<Listener> Worker::listen(const Endpoint& endpoint, ListenOptions options) noexcept { return impl_->listen(endpoint, options); }
 int Worker::fd() const noexcept { return impl_->fd(); }
 Result<void> Worker::dispatch() noexcept { return impl_->dispatch(); }
+void Worker::leave() noexcept { impl_->leave(); }
 bool Worker::draining() const noexcept { return impl_->draining(); }
 Result<void> Worker::send(std::span<const std::byte> bytes, int fd) noexcept { return impl_->send(bytes, fd); }
 Result<void> Worker::on_message(std::function<void(UserMessage&)> callback) noexcept { return impl_->on_message(std::move(callback)); }

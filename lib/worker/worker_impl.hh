@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
@@ -20,6 +21,13 @@ class LB_HIDDEN Worker::Impl {
   /// Waits for the primary's welcome, maps the scoreboard and reports online.
   static Result<std::unique_ptr<Impl>> start(uint32_t id, UniqueFd channel, UniqueFd stop) noexcept;
 
+  ~Impl();
+  /// Called as it ends, before its channel closes.
+  void at_end(std::function<void()> farewell) noexcept { farewell_ = std::move(farewell); }
+  /// It is on the primary's own thread, which instead of waiting for the primary must drive it.
+  void in_primary(std::function<Result<void>()> drive) noexcept { drive_ = std::move(drive); }
+  bool is_in_primary() const noexcept { return static_cast<bool>(drive_); }
+
   uint32_t id() const noexcept { return id_; }
   int fd() const noexcept { return events_.get(); }
   bool draining() const noexcept { return draining_; }
@@ -29,6 +37,7 @@ class LB_HIDDEN Worker::Impl {
   Result<void> dispatch() noexcept;
   /// For a worker that is so busy that it never waits: it must hear of a drain and of new siblings all the same.
   void dispatch_if_due() noexcept;
+  void leave() noexcept;
   Result<Listener> listen(const Endpoint& endpoint, ListenOptions options) noexcept;
   Result<void> send(std::span<const std::byte> bytes, int fd) noexcept;
   Result<void> on_message(std::function<void(UserMessage&)> callback) noexcept;
@@ -65,6 +74,8 @@ class LB_HIDDEN Worker::Impl {
   bool replaced_ = false;     // meanwhile, on_message_ was
   bool awaited_ = false;      // messages_ is in events_
   bool heard_ = false;        // the primary listens to messages
+  std::function<void()> farewell_;
+  std::function<Result<void>()> drive_;
   bool draining_ = false;
   bool all_leave_ = false;
   bool connected_ = true;

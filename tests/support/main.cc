@@ -3,11 +3,14 @@
 #include <sys/prctl.h>
 
 #include <cstdlib>
+#include <lb/worker.hh>
 
 #include "leaks.hh"
+#include "program.hh"
 
 /// Exit code: 0 passed, 1 failed, 77 when there was nothing that could be run (Meson's "skipped").
 int main(int argc, char** argv) {
+  if (lb::is_worker()) return lb::test::run_program(argc, argv);
   testing::InitGoogleTest(&argc, argv);
   ::unsetenv("LB_SCHED_POLICY");
   ::unsetenv("LB_STRICT");

@@ -93,6 +93,9 @@ class EventLoop {
   }
 
   void answer(int fd) {
+    // An event for one that is closed already: epoll keeps a socket for as long as the primary has its copy (epoll(7), Q6). The
+    // number may by now be another thread's descriptor.
+    if (connections_.count(fd) == 0) return;
     Number number = 0;
     const ssize_t n = ::recv(fd, &number, sizeof number, MSG_DONTWAIT);
     if (n < 0 && errno == EAGAIN) return;
@@ -150,5 +153,13 @@ WorkerFunction answering(Style style, Board& board, std::string endpoint, Listen
     return answer_all(worker, *listener, style, board);
   };
 }
+
+std::string answering_argument(Style style, const std::string& endpoint) {
+  return std::to_string(static_cast<int>(style)) + endpoint;
+}
+
+const Program kAnswering("answering", [](Worker& worker, Board& board, const std::string& argument) {
+  return answering(static_cast<Style>(argument[0] - '0'), board, argument.substr(1))(worker);
+});
 
 }  // namespace lb::test

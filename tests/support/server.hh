@@ -6,6 +6,7 @@
 #include <string>
 
 #include "board.hh"
+#include "program.hh"
 
 /// Worker functions: they say hello, repeat the client's number and close (wire.hh), and note it on the board.
 namespace lb::test {
@@ -22,6 +23,10 @@ inline constexpr const char* kAnyPort = "tcp://127.0.0.1:0";
 
 /// A worker that listens on `endpoint` and answers until it is drained.
 WorkerFunction answering(Style style, Board& board, std::string endpoint = kAnyPort, ListenOptions options = {});
+
+/// The same as a program; its argument is `answering_argument`.
+extern const Program kAnswering;
+std::string answering_argument(Style style, const std::string& endpoint = kAnyPort);
 
 /// The same, for a listener that is there already. Returns the worker's exit code.
 int answer_all(Worker& worker, Listener& listener, Style style, Board& board);

@@ -12,23 +12,34 @@
 
 namespace lb::test {
 
-/// A T that the test shares with every process it forks.
+/// A T that the test shares with every process it forks, and with a program that it gives fd() to.
 template <class T>
 class Shared {
  public:
-  Shared() {
-    void* memory = ::mmap(nullptr, sizeof(T), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) throw std::system_error(errno, std::generic_category(), "mmap");
-    value_ = new (memory) T{};
+  Shared() : fd_(::memfd_create("shared with a test", MFD_CLOEXEC)) {
+    if (!fd_ || ::ftruncate(fd_.get(), sizeof(T)) != 0) {
+      throw std::system_error(errno, std::generic_category(), "memfd_create");
+    }
+    value_ = new (map(fd_.get())) T{};
   }
+  /// In the program: what the test has made, for as long as the program runs.
+  static T& join(int fd) { return *static_cast<T*>(map(fd)); }
   Shared(const Shared&) = delete;
   Shared& operator=(const Shared&) = delete;
   ~Shared() { ::munmap(static_cast<void*>(value_), sizeof(T)); }
 
   T* operator->() const noexcept { return value_; }
   T& operator*() const noexcept { return *value_; }
+  int fd() const noexcept { return fd_.get(); }
 
  private:
+  static void* map(int fd) {
+    void* memory = ::mmap(nullptr, sizeof(T), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (memory == MAP_FAILED) throw std::system_error(errno, std::generic_category(), "mmap");
+    return memory;
+  }
+
+  UniqueFd fd_;
   T* value_;
 };
 

@@ -42,12 +42,16 @@ void wait_for_change(int cluster, Crowd* crowd, const Load* load) {
 
 const char* name_of(Event::Kind kind) noexcept {
   switch (kind) {
+    case Event::Kind::spawned:
+      return "spawned";
     case Event::Kind::online:
       return "online";
     case Event::Kind::listening:
       return "listening";
     case Event::Kind::draining:
       return "draining";
+    case Event::Kind::disconnected:
+      return "disconnected";
     case Event::Kind::exit:
       return "exit";
     case Event::Kind::crash_loop:
@@ -58,8 +62,8 @@ const char* name_of(Event::Kind kind) noexcept {
 
 }  // namespace
 
-TestCluster::TestCluster(const std::string& policy, Options options) {
-  const auto parsed = Policy::parse(policy);
+TestCluster::TestCluster(Setting setting, Options options) : kind_(setting.kind) {
+  const auto parsed = Policy::parse(setting.policy);
   if (!parsed) {
     ADD_FAILURE() << parsed.error().message();
     return;
@@ -82,11 +86,29 @@ TestCluster::TestCluster(const std::string& policy, Options options) {
 
 TestCluster::~TestCluster() = default;
 
+Result<uint32_t> TestCluster::spawn(const Program& program, const std::string& argument) {
+  if (kind_ == WorkerKind::command) return cluster_->spawn(program.command(board_, argument));
+  return spawn(program.function(*board_, argument));
+}
+
+Result<uint32_t> TestCluster::spawn(const WorkerFunction& function) {
+  if (kind_ == WorkerKind::command) return Error{EINVAL, "a test of commands needs a Program"};
+  return kind_ == WorkerKind::thread ? cluster_->spawn_thread(function) : cluster_->spawn(function);
+}
+
+bool TestCluster::start(unsigned count, const Program& program, const std::string& argument, unsigned endpoints) {
+  return start(count, [&] { return spawn(program, argument); }, endpoints);
+}
+
 bool TestCluster::start(unsigned count, const WorkerFunction& function, unsigned endpoints) {
+  return start(count, [&] { return spawn(function); }, endpoints);
+}
+
+bool TestCluster::start(unsigned count, const std::function<Result<uint32_t>()>& spawn_one, unsigned endpoints) {
   if (!made()) return false;
   const unsigned before = this->count(Event::Kind::listening);
   for (unsigned i = 0; i < count; ++i) {
-    if (const auto id = cluster_->spawn(function); !id) {
+    if (const auto id = spawn_one(); !id) {
       ADD_FAILURE() << id.error().message();
       return false;
     }
@@ -97,7 +119,7 @@ bool TestCluster::start(unsigned count, const WorkerFunction& function, unsigned
 }
 
 bool TestCluster::start(unsigned count, Style style, const std::string& endpoint) {
-  return start(count, answering(style, *board_, endpoint));
+  return start(count, kAnswering, answering_argument(style, endpoint));
 }
 
 bool TestCluster::wait_until(const char* what, const std::function<bool()>& so, Crowd* crowd, const Load* load) {

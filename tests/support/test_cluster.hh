@@ -20,11 +20,20 @@ struct Seen : Event {
   std::optional<EndpointStatus> at;  ///< for listening: a copy of `*endpoint`
 };
 
+/// What a contract test runs over.
+struct Setting {
+  Setting(const char* its_policy, WorkerKind its_kind = WorkerKind::forked) : policy(its_policy), kind(its_kind) {}  // NOLINT: a policy
+  Setting(std::string its_policy) : policy(std::move(its_policy)) {}  // NOLINT: is a setting
+
+  std::string policy;
+  WorkerKind kind = WorkerKind::forked;
+};
+
 /// A cluster whose primary is the test's own process, which drives it while it waits for something.
 class TestCluster {
  public:
   /// Fails the test if the cluster cannot be made: ask `made()`.
-  explicit TestCluster(const std::string& policy, Options options = {});
+  explicit TestCluster(Setting setting, Options options = {});
   ~TestCluster();
   TestCluster(const TestCluster&) = delete;
   TestCluster& operator=(const TestCluster&) = delete;
@@ -32,7 +41,12 @@ class TestCluster {
   bool made() const noexcept { return cluster_.has_value(); }
   Cluster* operator->() noexcept { return &*cluster_; }
 
+  /// Spawns a worker of the setting's kind.
+  Result<uint32_t> spawn(const Program& program, const std::string& argument = "");
+  /// The same for a function, which no program of its own can run.
+  Result<uint32_t> spawn(const WorkerFunction& function);
   /// Spawns `count` workers, and waits until each listens on `endpoints` endpoints.
+  bool start(unsigned count, const Program& program, const std::string& argument = "", unsigned endpoints = 1);
   bool start(unsigned count, const WorkerFunction& function, unsigned endpoints = 1);
   /// start() of workers that answer in this style.
   bool start(unsigned count, Style style, const std::string& endpoint = kAnyPort);
@@ -66,8 +80,12 @@ class TestCluster {
   std::string describe() const;
 
   Board& board() const noexcept { return *board_; }
+  const Shared<Board>& shared_board() const noexcept { return board_; }
 
  private:
+  bool start(unsigned count, const std::function<Result<uint32_t>()>& spawn_one, unsigned endpoints);
+
+  WorkerKind kind_;
   Shared<Board> board_;
   std::vector<Seen> events_;
   std::optional<Cluster> cluster_;

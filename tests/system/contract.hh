@@ -31,6 +31,19 @@ class PolicyTest : public testing::TestWithParam<const char*> {
 };
 inline std::string policy_test_name(const testing::TestParamInfo<const char*>& info) { return test_name(info.param); }
 
+/// One behaviour under one policy with one kind of worker.
+inline constexpr WorkerKind kKinds[] = {WorkerKind::forked, WorkerKind::command, WorkerKind::thread};
+inline constexpr WorkerKind kProcessKinds[] = {WorkerKind::forked, WorkerKind::command};  // a thread cannot be killed alone
+class KindTest : public testing::TestWithParam<std::tuple<const char*, WorkerKind>> {
+ protected:
+  static std::string policy() { return std::get<0>(GetParam()); }
+  static WorkerKind kind() { return std::get<1>(GetParam()); }
+  static Setting setting() { return {std::get<0>(GetParam()), kind()}; }
+};
+inline std::string kind_test_name(const testing::TestParamInfo<std::tuple<const char*, WorkerKind>>& info) {
+  return test_name(std::string(std::get<0>(info.param)) + "_" + to_string(std::get<1>(info.param)));
+}
+
 /// One behaviour under one policy and one style.
 class StyleTest : public testing::TestWithParam<std::tuple<const char*, Style>> {
  protected:
@@ -45,6 +58,13 @@ inline std::string style_test_name(const testing::TestParamInfo<std::tuple<const
 
 #define LB_FOR_EVERY_POLICY(suite) \
   INSTANTIATE_TEST_SUITE_P(every, suite, testing::ValuesIn(kPolicies), policy_test_name)
+#define LB_FOR_EVERY_POLICY_AND_KIND(suite)                                                                         \
+  INSTANTIATE_TEST_SUITE_P(every, suite, testing::Combine(testing::ValuesIn(kPolicies), testing::ValuesIn(kKinds)), \
+                           kind_test_name)
+#define LB_FOR_EVERY_POLICY_AND_PROCESS_KIND(suite)                                                      \
+  INSTANTIATE_TEST_SUITE_P(every, suite,                                                                 \
+                           testing::Combine(testing::ValuesIn(kPolicies), testing::ValuesIn(kProcessKinds)), \
+                           kind_test_name)
 #define LB_FOR_EVERY_POLICY_AND_STYLE(suite)                                                                         \
   INSTANTIATE_TEST_SUITE_P(every, suite, testing::Combine(testing::ValuesIn(kPolicies), testing::ValuesIn(kStyles)), \
                            style_test_name)

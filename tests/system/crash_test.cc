@@ -10,12 +10,12 @@
 namespace lb::test {
 namespace {
 
-class Crash : public PolicyTest {};
-LB_FOR_EVERY_POLICY(Crash);
+class Crash : public KindTest {};
+LB_FOR_EVERY_POLICY_AND_PROCESS_KIND(Crash);
 
 /// Two workers, each busy with one client, and others that wait: kills worker 1. All but its one client are served.
-void kill_a_busy_worker(const std::string& policy, bool respawn) {
-  TestCluster cluster(policy, {.respawn = respawn});
+void kill_a_busy_worker(const Setting& setting, bool respawn) {
+  TestCluster cluster(setting, {.respawn = respawn});
   ASSERT_TRUE(cluster.start(2, Style::blocking));
   Crowd crowd;
   ASSERT_TRUE(cluster.occupy(crowd, 2));
@@ -44,12 +44,12 @@ void kill_a_busy_worker(const std::string& policy, bool respawn) {
   EXPECT_EQ(cluster->exit_code(), respawn ? 0 : 1);
 }
 
-TEST_P(Crash, killed_worker_loses_only_what_it_had_accepted_and_is_replaced) { kill_a_busy_worker(policy(), true); }
+TEST_P(Crash, killed_worker_loses_only_what_it_had_accepted_and_is_replaced) { kill_a_busy_worker(setting(), true); }
 
-TEST_P(Crash, killed_worker_loses_only_what_it_had_accepted_without_respawn) { kill_a_busy_worker(policy(), false); }
+TEST_P(Crash, killed_worker_loses_only_what_it_had_accepted_without_respawn) { kill_a_busy_worker(setting(), false); }
 
 TEST_P(Crash, queue_of_the_only_worker_waits_for_its_replacement) {
-  TestCluster cluster(policy());
+  TestCluster cluster(setting());
   ASSERT_TRUE(cluster.start(1, Style::blocking));
   Crowd crowd;
   crowd.connect(cluster.address(), 1);
@@ -66,7 +66,7 @@ TEST_P(Crash, queue_of_the_only_worker_waits_for_its_replacement) {
 }
 
 TEST_P(Crash, workers_killed_under_load_lose_at_most_one_connection_each) {
-  TestCluster cluster(policy());
+  TestCluster cluster(setting());
   ASSERT_TRUE(cluster.start(4, Style::blocking));
   const Load load({.to = cluster.address(), .count = 3000, .at_once = 16});
   constexpr uint32_t kKills = 3;
@@ -85,7 +85,7 @@ TEST_P(Crash, workers_killed_under_load_lose_at_most_one_connection_each) {
 }
 
 TEST_P(Crash, replacement_holds_no_copy_of_waiting_connections) {
-  TestCluster cluster(policy(), {.window = 1});
+  TestCluster cluster(setting(), {.window = 1});
   ASSERT_TRUE(cluster.start(2, Style::blocking));
   Crowd crowd;
   ASSERT_TRUE(cluster.occupy(crowd, 2));

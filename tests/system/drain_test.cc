@@ -46,12 +46,32 @@ TEST_P(DrainEveryWay, draining_one_worker_under_load_loses_nothing) {
   cluster.expect_clean_shutdown();
 }
 
+class DrainEveryKind : public KindTest {};
+LB_FOR_EVERY_POLICY_AND_KIND(DrainEveryKind);
+
+TEST_P(DrainEveryKind, draining_one_worker_under_load_loses_nothing) {
+  TestCluster cluster(setting());
+  ASSERT_TRUE(cluster.start(3, Style::blocking));
+  const Load load({.to = cluster.address(), .count = 1000, .at_once = 16});
+  ASSERT_TRUE(cluster.wait_until(
+      "load", [&] { return load.answered() >= 100; }, nullptr, &load));
+  ASSERT_TRUE(cluster->drain(2));
+  ASSERT_TRUE(cluster.wait_exit(2));
+  ASSERT_TRUE(cluster.wait_over(load));
+  EXPECT_EQ(load.answered(), 1000u) << load.describe();
+  EXPECT_EQ(cluster.board().not_once(1000), 0u);
+  cluster.expect_clean_shutdown();
+}
+
+class DrainProcess : public KindTest {};
+LB_FOR_EVERY_POLICY_AND_PROCESS_KIND(DrainProcess);
+
 class Drain : public PolicyTest {};
 LB_FOR_EVERY_POLICY(Drain);
 
-TEST_P(Drain, worker_told_to_leave_finishes_what_it_has_and_takes_nothing_new) {
+TEST_P(DrainEveryKind, worker_told_to_leave_finishes_what_it_has_and_takes_nothing_new) {
   for (const Style style : {Style::blocking, Style::watch}) {
-    TestCluster cluster(policy());
+    TestCluster cluster(setting());
     ASSERT_TRUE(cluster.start(2, style));
     Crowd crowd;
     while (crowd.of_worker(1) == nullptr) {
@@ -81,8 +101,8 @@ TEST_P(Drain, worker_told_to_leave_finishes_what_it_has_and_takes_nothing_new) {
   }
 }
 
-TEST_P(Drain, shutdown_serves_what_waits_for_a_busy_worker) {
-  TestCluster cluster(policy());
+TEST_P(DrainEveryKind, shutdown_serves_what_waits_for_a_busy_worker) {
+  TestCluster cluster(setting());
   ASSERT_TRUE(cluster.start(1, Style::blocking));
   Crowd crowd;
   ASSERT_TRUE(cluster.occupy(crowd, 1));
@@ -115,8 +135,8 @@ TEST_P(Drain, last_worker_serves_what_waits_although_it_knows_that_it_leaves) {
   cluster.expect_clean_shutdown();
 }
 
-TEST_P(Drain, worker_that_outstays_the_deadline_is_killed_and_the_exit_code_says_so) {
-  TestCluster cluster(policy(), {.drain_deadline = std::chrono::milliseconds(20)});
+TEST_P(DrainProcess, worker_that_outstays_the_deadline_is_killed_and_the_exit_code_says_so) {
+  TestCluster cluster(setting(), {.drain_deadline = std::chrono::milliseconds(20)});
   ASSERT_TRUE(cluster.start(2, Style::blocking));
   Crowd crowd;
   crowd.connect(cluster.address(), 1);
@@ -145,8 +165,8 @@ TEST_P(Drain, sigterm_to_a_worker_drains_it) {
   }
 }
 
-TEST_P(Drain, kill_ends_all_workers_at_once) {
-  TestCluster cluster(policy());
+TEST_P(DrainProcess, kill_ends_all_workers_at_once) {
+  TestCluster cluster(setting());
   ASSERT_TRUE(cluster.start(3, Style::blocking));
   Crowd crowd;
   ASSERT_TRUE(cluster.occupy(crowd, 3));
@@ -163,8 +183,8 @@ TEST_P(Drain, kill_ends_all_workers_at_once) {
       &crowd));
 }
 
-TEST_P(Drain, destroyed_cluster_leaves_no_worker) {
-  TestCluster cluster(policy());
+TEST_P(DrainEveryKind, destroyed_cluster_leaves_no_worker) {
+  TestCluster cluster(setting());
   ASSERT_TRUE(cluster.start(3, Style::watch));
 }
 

@@ -17,6 +17,9 @@ namespace {
 class Listen : public PolicyTest {};
 LB_FOR_EVERY_POLICY(Listen);
 
+class ListenEveryKind : public KindTest {};
+LB_FOR_EVERY_POLICY_AND_KIND(ListenEveryKind);
+
 /// A socket that occupies a port.
 struct Occupied {
   UniqueFd fd;
@@ -34,8 +37,8 @@ Occupied occupy_any_port() {
   return {std::move(fd), Endpoint::from_sockaddr(reinterpret_cast<sockaddr*>(&address), length).value()};
 }
 
-TEST_P(Listen, N12_port_0_gives_all_workers_the_same_port) {
-  TestCluster cluster(policy());
+TEST_P(ListenEveryKind, N12_port_0_gives_all_workers_the_same_port) {
+  TestCluster cluster(setting());
   ASSERT_TRUE(cluster.start(4, Style::blocking));
   const auto endpoint = cluster.endpoint();
   EXPECT_EQ(endpoint.asked.port(), 0);

@@ -10,8 +10,8 @@ namespace {
 
 constexpr const char* kAnyPort6 = "tcp://[::1]:0";
 
-void serve_2000(const std::string& policy, Style style, const char* endpoint) {
-  TestCluster cluster(policy);
+void serve_2000(const Setting& setting, Style style, const char* endpoint) {
+  TestCluster cluster(setting);
   ASSERT_TRUE(cluster.start(4, style, endpoint));
   const Load load({.to = cluster.address(), .count = 2000, .at_once = 32});
   ASSERT_TRUE(cluster.wait_over(load));
@@ -39,13 +39,18 @@ TEST_P(ServeEveryWay, client_that_leaves_early_disturbs_nobody) {
   cluster.expect_clean_shutdown();
 }
 
+class ServeEveryKind : public KindTest {};
+LB_FOR_EVERY_POLICY_AND_KIND(ServeEveryKind);
+
+TEST_P(ServeEveryKind, each_of_2000_connections_is_served_once) { serve_2000(setting(), Style::watch, kAnyPort); }
+
 class Serve : public PolicyTest {};
 LB_FOR_EVERY_POLICY(Serve);
 
 TEST_P(Serve, each_of_2000_connections_over_ipv6_is_served_once) { serve_2000(policy(), Style::blocking, kAnyPort6); }
 
-TEST_P(Serve, N40_fifty_connections_at_once_are_all_served_and_every_worker_takes_part) {
-  TestCluster cluster(policy());
+TEST_P(ServeEveryKind, N40_fifty_connections_at_once_are_all_served_and_every_worker_takes_part) {
+  TestCluster cluster(setting());
   ASSERT_TRUE(cluster.start(4, Style::blocking));
   Crowd crowd;
   crowd.connect(cluster.address(), 50);
@@ -71,8 +76,8 @@ TEST_P(Serve, no_worker_idles_while_a_connection_waits) {
   cluster.expect_clean_shutdown();
 }
 
-TEST_P(Serve, worker_that_becomes_idle_takes_what_waits_for_a_busy_one) {
-  TestCluster cluster(policy());
+TEST_P(ServeEveryKind, worker_that_becomes_idle_takes_what_waits_for_a_busy_one) {
+  TestCluster cluster(setting());
   ASSERT_TRUE(cluster.start(2, Style::blocking));
   Crowd crowd;
   crowd.connect(cluster.address(), 2);

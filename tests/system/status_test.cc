@@ -14,6 +14,9 @@ namespace {
 class StatusOf : public PolicyTest {};
 LB_FOR_EVERY_POLICY(StatusOf);
 
+class StatusOfEveryKind : public KindTest {};
+LB_FOR_EVERY_POLICY_AND_KIND(StatusOfEveryKind);
+
 uint32_t in_flight(TestCluster& cluster) {
   const auto workers = cluster->status().workers;
   return std::accumulate(workers.begin(), workers.end(), 0U,
@@ -25,8 +28,8 @@ bool settles_at(TestCluster& cluster, uint32_t worker, uint32_t expected) {
   return cluster.wait_until("the connections in flight", [&] { return cluster.worker(worker).in_flight == expected; });
 }
 
-TEST_P(StatusOf, counts_what_is_in_flight_and_what_was_accepted) {
-  TestCluster cluster(policy());
+TEST_P(StatusOfEveryKind, counts_what_is_in_flight_and_what_was_accepted) {
+  TestCluster cluster(setting());
   ASSERT_TRUE(cluster.start(3, Style::watch));
   Crowd crowd;
   crowd.connect(cluster.address(), 30);
@@ -88,22 +91,28 @@ TEST_P(StatusOf, says_what_was_asked_for_and_what_is_in_force) {
   cluster.expect_clean_shutdown();
 }
 
-TEST_P(StatusOf, N6_lists_workers_with_their_state_from_listening_to_gone) {
-  TestCluster cluster(policy());
+TEST_P(StatusOfEveryKind, N6_lists_workers_with_their_state_from_listening_to_gone) {
+  TestCluster cluster(setting());
   ASSERT_TRUE(cluster.start(2, Style::blocking));
-  const auto workers = cluster->status().workers;
+  const auto workers = cluster->workers();
   ASSERT_EQ(workers.size(), 2u);
   EXPECT_EQ(workers[0].id, 1u);
   EXPECT_EQ(workers[1].id, 2u);
-  EXPECT_NE(workers[0].pid, workers[1].pid);
+  EXPECT_EQ(workers[0].pid == workers[1].pid, kind() == WorkerKind::thread) << "threads are where the primary is";
   EXPECT_NE(workers[0].slot, workers[1].slot);
-  for (const auto& worker : workers) EXPECT_EQ(worker.state, WorkerState::listening);
+  for (const auto& worker : workers) {
+    EXPECT_EQ(worker.state, WorkerState::listening);
+    EXPECT_EQ(worker.kind, kind());
+    EXPECT_TRUE(worker.connected);
+    EXPECT_FALSE(worker.exited_after_disconnect);
+  }
   Crowd crowd;
   ASSERT_TRUE(cluster.occupy(crowd, 2));
   EXPECT_EQ(crowd.of_worker(1)->worker_pid(), workers[0].pid);
   ASSERT_TRUE(cluster->drain(1));
   ASSERT_TRUE(cluster.wait_until("draining", [&] { return cluster.count(Event::Kind::draining) == 1; }));
   EXPECT_EQ(cluster.worker(1).state, WorkerState::draining);
+  EXPECT_TRUE(cluster.worker(1).exited_after_disconnect);
   crowd.ask_all();
   ASSERT_TRUE(cluster.wait_exit(1));
   for (const auto& worker : cluster->status().workers) {
@@ -112,8 +121,8 @@ TEST_P(StatusOf, N6_lists_workers_with_their_state_from_listening_to_gone) {
   cluster.expect_clean_shutdown();
 }
 
-TEST_P(StatusOf, N7_events_come_in_order_for_each_worker) {
-  TestCluster cluster(policy());
+TEST_P(StatusOfEveryKind, N7_events_come_in_order_for_each_worker) {
+  TestCluster cluster(setting());
   ASSERT_TRUE(cluster.start(3, Style::blocking));
   cluster.expect_clean_shutdown();
   using Kind = Event::Kind;
@@ -122,7 +131,7 @@ TEST_P(StatusOf, N7_events_come_in_order_for_each_worker) {
     for (const auto& seen : cluster.events()) {
       if (seen.worker == id) kinds.push_back(seen.kind);
     }
-    EXPECT_EQ(kinds, (std::vector<Kind>{Kind::online, Kind::listening, Kind::draining, Kind::exit})) << "worker " << id;
+    EXPECT_EQ(kinds, (std::vector<Kind>{Kind::spawned, Kind::online, Kind::listening, Kind::draining, Kind::disconnected, Kind::exit})) << "worker " << id;
     ASSERT_NE(cluster.event(Kind::exit, id), nullptr);
     EXPECT_TRUE(cluster.event(Kind::exit, id)->expected);
     EXPECT_EQ(cluster.event(Kind::exit, id)->pid, cluster.event(Kind::online, id)->pid);

@@ -7,7 +7,9 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
+#include <lb/command.hh>
 #include <lb/export.hh>
 #include <lb/policy.hh>
 #include <lb/result.hh>
@@ -21,12 +23,16 @@ namespace lb {
 /// What a worker runs; its return value is the worker's exit code. Return once `Listener::accept` is empty or the worker drains.
 using WorkerFunction = std::function<int(Worker&)>;
 
-/// Something that happened to a worker. Order for one worker: online, listening (once for each endpoint), draining, exit.
+/// Something that happened to a worker. Order for one worker, whatever its kind: spawned, online, listening (once for each
+/// endpoint), draining, disconnected, exit, crash_loop. Every worker has spawned, disconnected and exit, once each; what it did not
+/// come to is left out. (Node.js's fork, online, listening, -, disconnect, exit; its setup is Cluster::create.)
 struct Event {
   enum class Kind {
+    spawned,      ///< it was started; it may not run yet
     online,       ///< the worker runs and has reached the primary
     listening,    ///< it listens on `endpoint`; connections are routed to it from now on
     draining,     ///< it was told to finish
+    disconnected, ///< it can no longer be reached; no connection goes to it
     exit,         ///< it is gone: `exit_code`, or `signal` when one killed it; `expected` tells leaving from crashing
     crash_loop,   ///< it crashed so often that respawning now waits `backoff`
   };
@@ -35,6 +41,7 @@ struct Event {
   pid_t pid = 0;
   int exit_code = 0;
   int signal = 0;
+  /// exit: meant by us (drain, kill, shutdown) or by the worker (it returned 0), and no crash. Node.js: exitedAfterDisconnect.
   bool expected = false;
   std::chrono::milliseconds backoff{0};
   const EndpointStatus* endpoint = nullptr;  ///< for listening: address, requested and effective policy, reason
@@ -48,6 +55,15 @@ struct Options {
   /// Replace a worker that crashed, at once at first, then with growing pauses up to 10 s. Not before any worker has come as far
   /// as listening: a server that cannot start says why and ends.
   bool respawn = true;
+  /// `run` with a function: the workers are threads of this process, not forked from it. See Cluster::spawn_thread.
+  bool threads = false;
+  /// What clients meet on a TCP endpoint that no worker serves, be it between a crash and its replacement. `wait`: a queue, until one
+  /// does. `refuse`: ECONNREFUSED, and those queued are reset; the port stays ours, and a worker that listens there opens it again.
+  enum class WithoutWorkers { wait, refuse };
+  WithoutWorkers without_workers = WithoutWorkers::wait;
+  /// Reap every child that ended and is not a worker. For a primary that is PID 1 of a container and becomes the parent of all orphans
+  /// there, within a second; not for a program that waits for children of its own, whose exit status this would take.
+  bool reap_orphans = false;
   /// How long a draining worker may take before SIGKILL ends it.
   std::chrono::milliseconds drain_deadline{30'000};
   /// Round-robin: how many handed-off connections a worker may hold that it has not yet taken (1..32).
@@ -70,7 +86,7 @@ struct Options {
   std::function<void(uint32_t worker, UserMessage& message)> on_message{};
 };
 
-LB_API int run(Options options, WorkerFunction worker) noexcept;
+struct RunLoop;
 
 /// The primary: owns the listening sockets and supervises the workers. Single-threaded; used by the process that made it.
 class LB_API Cluster {
@@ -81,12 +97,33 @@ class LB_API Cluster {
   static Result<Cluster> create(Options options) noexcept;
   Cluster(Cluster&&) noexcept;
   Cluster& operator=(Cluster&&) noexcept;
-  /// Kills the workers that are left (SIGKILL) and waits for them. Call `shutdown` and `poll` first for a clean end.
+  /// Kills the workers that are left (SIGKILL) and waits for them; a thread, which nothing can kill, is cut off, which drains it, and
+  /// waited for. Call `shutdown` and `poll` first for a clean end.
   ~Cluster();
 
-  /// Starts one worker by fork(2) and returns its id; `function` runs in the child, which never returns from here.
+  /// Starts one worker by fork(2) and returns its id; `function` runs in the child, which never returns from here. `env` is added
+  /// to the child's environment, as "NAME=value".
   /// Refused (EDEADLK) in a process with more than one thread: a lock that another thread holds would stay held in the child.
-  Result<uint32_t> spawn(WorkerFunction function) noexcept;
+  Result<uint32_t> spawn(WorkerFunction function, std::vector<std::string> env = {}) noexcept;
+
+  /// Starts a program as a worker, from a process with threads too; the program calls Worker::from_environment. Returns once it runs.
+  /// A program that cannot be started is this call's error, with the errno of what failed, and the path: "spawn: exec /bin/no:
+  /// No such file or directory" (execve(2)), or chdir, setgroups, setgid, setuid.
+  Result<uint32_t> spawn(Command command) noexcept;
+
+  /// Starts a worker that is a thread of this process; the primary polls in its own thread. It has its channel, its scoreboard page
+  /// and its descriptors as any worker, but the process's descriptor table: EMFILE hits all. It ends by returning; a crash ends the
+  /// whole process. Asynchronous signals are blocked in it: SIGTERM is the primary's. Nothing can kill it alone: one that outstays its
+  /// drain, or breaks the protocol, counts as lost (exit with code 1, which the exit code of the cluster shows); it runs on until it
+  /// returns, its slot stays taken, and nobody waits for it. What `function` refers to must live that long. Once there is a thread,
+  /// no worker can be forked; a Command can be spawned.
+  Result<uint32_t> spawn_thread(WorkerFunction function) noexcept;
+
+  /// The primary serves too (Node.js, when primary and worker both accept): a Worker of this process and thread, with the policy's
+  /// share. Use it as an event loop does, with `try_accept`, beside `poll`; `accept` would stop the primary and is refused (EDEADLK).
+  /// It leaves when it is destroyed, before the Cluster. A worker forked meanwhile has copies of its connections, which close
+  /// properly all the same; a Command has not.
+  Result<Worker> join() noexcept;
 
   /// Waits for events, at most `timeout` (negative: for ever), and acts on them.
   Result<void> poll(std::chrono::milliseconds timeout) noexcept;
@@ -108,6 +145,11 @@ class LB_API Cluster {
 
   /// Drains one worker and does not replace it. ESRCH for an unknown id.
   Result<void> drain(uint32_t worker) noexcept;
+  /// The same with a deadline of its own, after which it is killed. Of several drains the earliest deadline counts.
+  Result<void> drain(uint32_t worker, std::chrono::milliseconds deadline) noexcept;
+  /// Sends a signal to one worker (kill(2); 0 sends none). SIGTERM drains it; after SIGTERM and SIGKILL its end is expected, and it
+  /// is not replaced. ESRCH for an unknown id, EOPNOTSUPP for a thread, which takes SIGTERM alone.
+  Result<void> kill(uint32_t worker, int signal) noexcept;
   /// Drains all: the workers serve what is queued and in flight, new clients are turned away; then `done()`.
   void shutdown() noexcept;
   /// Shuts down without the drain: SIGKILL.
@@ -117,10 +159,16 @@ class LB_API Cluster {
   /// The shutdown's result: 0, or 1 when a worker had to be killed or was lost for good.
   int exit_code() const noexcept;
 
+  /// The worker's control channel is open: false before it was spawned, and from `disconnected` on.
+  bool is_connected(uint32_t worker) const noexcept;
+  /// The worker was there once and is gone: true from its `exit` on.
+  bool is_dead(uint32_t worker) const noexcept;
+  /// Those that are not dead, by id.
+  std::vector<WorkerStatus> workers() const;
   Status status() const;
 
  private:
-  friend int run(Options options, WorkerFunction worker) noexcept;
+  friend struct RunLoop;
   explicit Cluster(std::unique_ptr<Impl> impl) noexcept;
   std::unique_ptr<Impl> impl_;
 };
@@ -130,5 +178,8 @@ class LB_API Cluster {
 /// Returns the process's exit code: 0 after a drain; 1 when workers crashed for good or had to be killed; 2 when the cluster
 /// could not be made, with the reason on standard error. Must be called with one thread in the process.
 LB_API int run(Options options, WorkerFunction worker) noexcept;
+/// The same with workers that are programs. As in Node.js's first example, one program may be both:
+/// `return lb::is_worker() ? serve(lb::Worker::from_environment().value()) : lb::run({}, lb::Command{});`
+LB_API int run(Options options, Command worker) noexcept;
 
 }  // namespace lb

@@ -4,6 +4,7 @@
 /// liblb: one server program, a cluster of workers on one port. See README.md.
 
 #include <lb/cluster.hh>
+#include <lb/command.hh>
 #include <lb/connection.hh>
 #include <lb/endpoint.hh>
 #include <lb/listener.hh>

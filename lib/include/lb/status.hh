@@ -17,6 +17,10 @@ namespace lb {
 enum class WorkerState { spawned, online, listening, draining, gone };
 LB_API const char* to_string(WorkerState state) noexcept;
 
+/// What a worker is: a function in a forked process, a program, a thread of the primary's process, or the primary itself.
+enum class WorkerKind { forked, command, thread, primary };
+LB_API const char* to_string(WorkerKind kind) noexcept;
+
 /// One worker on one endpoint.
 struct WorkerLoad {
   uint32_t worker = 0;     ///< worker id
@@ -43,11 +47,14 @@ struct EndpointStatus {
 
 struct WorkerStatus {
   uint32_t id = 0;
-  pid_t pid = 0;
+  pid_t pid = 0;            ///< of a thread: the primary's own
   uint32_t slot = 0;
   WorkerState state = WorkerState::spawned;
   uint32_t in_flight = 0;   ///< connections accepted and not yet closed, over all endpoints
   uint64_t accepted = 0;    ///< connections accepted since it started, over all endpoints
+  WorkerKind kind = WorkerKind::forked;
+  bool connected = false;   ///< its control channel is open
+  bool exited_after_disconnect = false;  ///< it was told to leave, or says that it does: a clean exit is then no crash
 };
 
 /// A snapshot of a cluster; the primary makes it without asking the workers.

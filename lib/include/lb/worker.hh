@@ -27,7 +27,11 @@ struct ListenOptions {
   std::string blob{};
 };
 
-/// The worker's end of the cluster; liblb makes it and hands it to the worker function.
+/// True in a worker process: one that a cluster forked, and a program that one started, before and after from_environment. In a
+/// worker that is a thread: what the process is. (Node.js: isWorker; isMaster is its opposite.)
+LB_API bool is_worker() noexcept;
+
+/// The worker's end of the cluster; liblb makes it and hands it to the worker function, or the program asks for it.
 class LB_API Worker {
  public:
   class Impl;
@@ -35,6 +39,16 @@ class LB_API Worker {
   explicit Worker(std::unique_ptr<Impl> impl) noexcept;
   Worker(Worker&&) noexcept;
   ~Worker();
+
+  /// The Worker of a program that a Cluster spawned as a Command: from LB_WORKER_ID and LB_CHANNEL_FD, which it takes out of the
+  /// environment, so that programs started from here are not mistaken for workers. Call it once, first thing in main: before that, a
+  /// program started from here would have both, and SIGTERM kills. From then on signals are as in a forked worker: SIGTERM
+  /// drains, SIGINT and SIGPIPE do nothing. ENOENT when no cluster started this process; EINVAL, EBADF, ENOTSOCK, EPROTOTYPE for
+  /// variables that cannot be liblb's; EPROTO for a primary of another version.
+  ///
+  /// Destroying it says that the exit which follows is meant: with code 0 that is no crash. An exit while it lives is one, whatever
+  /// the code (exit(3) destroys no local variable), unless the worker was told to drain.
+  static Result<Worker> from_environment() noexcept;
 
   /// Counts from 1 and is never used twice in a cluster, also not by a replacement.
   uint32_t id() const noexcept;
@@ -61,6 +75,9 @@ class LB_API Worker {
   /// it waits and now and then while it does not. Those that came before wait for it. It may send, reply, and replace or remove
   /// (empty) itself; it must not throw.
   Result<void> on_message(std::function<void(UserMessage& message)> callback) noexcept;
+  /// Asks to be drained, as SIGTERM does: for a worker that leaves by its own will (Node.js: worker.disconnect()). The primary sends
+  /// it no more connections and does not replace it; `draining()` becomes true with its answer, at once if the primary is gone.
+  void leave() noexcept;
 
   /// True once this worker should take no new connection, finish those it has, and return: the primary said so, the primary is
   /// gone, or this worker got SIGTERM.

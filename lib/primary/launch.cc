@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: MIT
+#include "primary/launch.hh"
+
+#include <sys/wait.h>
+
+#include "sys/error.hh"
+#include "worker/environment.hh"
+
+namespace lb {
+namespace {
+
+class ProcessLife final : public Life {
+ public:
+  ProcessLife(pid_t pid, UniqueFd pidfd) noexcept : pid_(pid), pidfd_(std::move(pidfd)) {}
+
+  int exit_fd() const noexcept override { return pidfd_.get(); }
+  pid_t pid() const noexcept override { return pid_; }
+  Result<void> signal(int signal) noexcept override { return signal_process(pidfd_.get(), signal); }
+  Result<ExitStatus> reap() noexcept override { return lb::reap(pidfd_.get()); }
+
+ private:
+  pid_t pid_;
+  UniqueFd pidfd_;
+};
+
+bool names(const std::string& text, const char* variable) {
+  return text.compare(0, text.find('='), variable) == 0;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Life>> hold_process(pid_t pid) noexcept {
+  auto pidfd = open_pidfd(pid);
+  if (!pidfd) {
+    ::kill(pid, SIGKILL);
+    ::waitpid(pid, nullptr, 0);
+    return pidfd.error();
+  }
+  return std::unique_ptr<Life>(std::make_unique<ProcessLife>(pid, std::move(*pidfd)));
+}
+
+Result<void> validate_environment(const std::vector<std::string>& env) noexcept try {
+  for (const auto& text : env) {
+    const size_t name = text.find('=');
+    if (name == std::string::npos || name == 0 || text.find('\0') != std::string::npos)
+      return error_naming(EINVAL, "spawn: env \"" + text + "\" (allowed: NAME=value)");
+    if (names(text, kWorkerIdVariable) || names(text, kChannelVariable))
+      return error_naming(EINVAL, "spawn: env \"" + text + "\": liblb sets this one itself");
+  }
+  return {};
+} catch (...) {
+  return Error{ENOMEM, "spawn: env"};
+}
+
+}  // namespace lb

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MIT
+// A worker that is a function in a forked process.
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+
+#include "primary/launch.hh"
+#include "sys/error.hh"
+#include "worker/environment.hh"
+#include "worker/signals.hh"
+#include "worker/worker_impl.hh"
+
+namespace lb {
+namespace {
+
+[[noreturn]] void be_worker(uint32_t id, UniqueFd channel, const Recipe& recipe, const sigset_t& mask) noexcept {
+  UniqueFd stop(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  set_worker_signals(stop.get());
+  ::sigprocmask(SIG_SETMASK, &mask, nullptr);
+  this_process_is_a_worker();
+  int code = kExitStartFailed;
+  try {
+    for (const auto& text : recipe.env) ::setenv(text.substr(0, text.find('=')).c_str(), text.substr(text.find('=') + 1).c_str(), 1);
+    auto impl = Worker::Impl::start(id, std::move(channel), std::move(stop)).value();
+    impl->at_end(forget_stop_fd);
+    Worker::Impl& inside = *impl;
+    Worker worker(std::move(impl));
+    code = recipe.function(worker);
+    if (code == 0 || inside.draining()) inside.announce_exit();
+  } catch (const std::exception& failure) {
+    std::fprintf(stderr, "worker %u: %s\n", id, failure.what());
+  } catch (...) {
+    std::fprintf(stderr, "worker %u: unknown exception\n", id);
+  }
+  std::fflush(nullptr);
+  ::_exit(code);  // atexit handlers and static destructors are the primary's to run
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Life>> launch_fork(uint32_t id, UniqueFd channel, const Recipe& recipe, const sigset_t& mask, EventLoop& loop,
+                                          const std::function<void()>& let_go) noexcept {
+  if (thread_count() > 1)
+    return Error{EDEADLK, "spawn: fork in a process with more than one thread (thread workers count; a Command may be spawned)"};
+  if (auto valid = validate_environment(recipe.env); !valid) return valid.error();
+  const sigset_t worker_mask = mask;
+  std::fflush(nullptr);  // else the child would write out the parent's buffers a second time
+  loop.before_fork();
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    // Copies of the siblings' channel ends, of listening sockets and of the loop's ring must not live on in here.
+    let_go();  // destroys the loop too
+    be_worker(id, std::move(channel), recipe, worker_mask);
+  }
+  loop.after_fork();
+  if (pid < 0) return last_error("fork");
+  return hold_process(pid);
+}
+
+}  // namespace lb

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+namespace lb {
+
+/// What signals mean to a worker process. SIGTERM drains it, by way of the eventfd `stop_fd`. SIGINT comes from a terminal to the whole
+/// group: the primary acts on it, a worker need not. SIGPIPE would kill a worker for its client's early leave.
+void set_worker_signals(int stop_fd) noexcept;
+/// The Worker is gone: SIGTERM does nothing any more, since the process is about to leave.
+void forget_stop_fd() noexcept;
+
+}  // namespace lb
