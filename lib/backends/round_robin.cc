@@ -11,9 +11,8 @@
 #include <algorithm>
 #include <deque>
 
-#include "backends/backend.hh"
+#include "backends/bound_socket.hh"
 #include "sys/error.hh"
-#include "sys/half_open.hh"
 #include "sys/process.hh"
 #include "sys/socket.hh"
 #include "wire/channel.hh"
@@ -29,13 +28,14 @@ constexpr uint64_t kStallPauseMax_ns = 1'000'000'000;
 
 class RoundRobinBackend final : public EndpointBackend {
  public:
-  RoundRobinBackend(Surroundings& around, const ListenRequest& request, UniqueFd socket, Endpoint address)
-      : around_(around), request_(request), socket_(std::move(socket)), address_(address) {}
+  RoundRobinBackend(Surroundings& around, const ListenRequest& request, BoundSocket socket)
+      : around_(around), request_(request), socket_(std::move(socket)) {}
   ~RoundRobinBackend() override;
 
   Result<void> open() noexcept;
 
   Result<Grant> grant(Seat seat) noexcept override;
+  Result<void> set_backlog(int backlog) noexcept override { return socket_.listen(backlog); }
   void ready(Seat seat) noexcept override;
   void draining(Seat seat) noexcept override;
   void left(Seat seat) noexcept override;
@@ -44,7 +44,7 @@ class RoundRobinBackend final : public EndpointBackend {
   void turn() noexcept override;
   bool may_sleep() noexcept override;
   int next_turn_ms() noexcept override;
-  Result<Endpoint> address() const noexcept override { return address_; }
+  Result<Endpoint> address() const noexcept override { return socket_.address(); }
   void describe(EndpointStatus& status) const override;
 
  private:
@@ -89,8 +89,7 @@ class RoundRobinBackend final : public EndpointBackend {
 
   Surroundings& around_;
   ListenRequest request_;
-  UniqueFd socket_;
-  Endpoint address_;
+  BoundSocket socket_;
   EventLoop::Token accept_token_ = 0;
   std::deque<Waiting> queue_;
   std::vector<std::unique_ptr<Peer>> peers_;
@@ -99,6 +98,7 @@ class RoundRobinBackend final : public EndpointBackend {
   uint64_t retry_ns_ = 0;  // when to accept again after EMFILE and its like; 0: it accepts
   bool full_ = false;      // paused since the queue is full
   bool refusing_ = false;
+  uint32_t still_ours_ = UINT32_MAX;  // refusing: of those in the kernel's queue
 };
 
 RoundRobinBackend::~RoundRobinBackend() { around_.loop.cancel(accept_token_); }  // armed, it would keep the listener alive
@@ -306,19 +306,19 @@ int RoundRobinBackend::next_turn_ms() noexcept {
 }
 
 void RoundRobinBackend::refuse_new() noexcept {
-  (void)drop_new_clients(socket_.get());
   refusing_ = true;
+  // Those two are accepted from by hand from now on: a UNIX socket is readable for ever, and of an inherited one not all is ours.
+  if (socket_.address().family() == AF_UNIX || socket_.inherited()) around_.loop.pause(accept_token_);
+  socket_.refuse_new();
+  still_ours_ = socket_.ours();
 }
 
 /// Accepts what the kernel still holds, then asks whether all of it has found a worker.
 bool RoundRobinBackend::quiet(bool handshakes) noexcept {
-  if (handshakes) {
-    const auto half_open = count_half_open(static_cast<sa_family_t>(address_.family()), address_.port());
-    if (half_open && *half_open != 0) return false;
-  }
+  if (handshakes && socket_.handshaking()) return false;
   accept_rest();
   turn();
-  return queue_.empty() && accept_queue_length(socket_.get()) == 0 &&
+  return queue_.empty() && (still_ours_ == 0 || accept_queue_length(socket_.get()) == 0) &&
          std::all_of(peers_.begin(), peers_.end(), [](const auto& peer) { return peer->handed.empty(); });
 }
 
@@ -338,7 +338,7 @@ void RoundRobinBackend::accept_up_to_the_bound() noexcept {
 
 void RoundRobinBackend::accept_rest() noexcept {
   around_.loop.pause(accept_token_);
-  for (;;) {
+  for (; still_ours_ != 0; still_ours_ -= socket_.inherited() ? 1 : 0) {
     auto connection = accept_from(socket_.get(), true);
     if (!connection || !*connection) return;
     accepted(std::move(connection));
@@ -367,12 +367,11 @@ void RoundRobinBackend::describe(EndpointStatus& status) const {
 
 Result<std::unique_ptr<EndpointBackend>> make_round_robin_backend(Surroundings& around, const ListenRequest& request) noexcept {
   if (around.strict && !around.loop_reason.empty()) return error_naming(EPERM, "LB_STRICT: round-robin without io_uring (" + around.loop_reason + ")");
-  auto socket = bind_to(request.endpoint, {.v6only = request.v6only});
+  auto socket = BoundSocket::open(around, request);
   if (!socket) return socket.error();
-  auto bound = local_address(socket->get());
-  if (!bound) return bound.error();
-  if (auto listening = listen_on(socket->get(), request.backlog, *bound); !listening) return listening.error();
-  auto backend = std::make_unique<RoundRobinBackend>(around, request, std::move(*socket), *bound);
+  if (!socket->listens())
+    if (auto listening = socket->listen(request.options.backlog); !listening) return listening.error();
+  auto backend = std::make_unique<RoundRobinBackend>(around, request, std::move(*socket));
   if (auto opened = backend->open(); !opened) return opened.error();
   return std::unique_ptr<EndpointBackend>(std::move(backend));
 }

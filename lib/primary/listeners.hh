@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "backends/backend.hh"
+#include "wire/listen_query.hh"
 
 namespace lb {
 
@@ -20,9 +21,10 @@ class Listeners {
     Endpoint address;
     uint32_t cell;
   };
-  /// query_listener. Two workers that ask alike (endpoint, options and index) share a backend. After an error nothing is
-  /// remembered: another attempt may succeed.
-  Result<Answer> query(Seat seat, const Endpoint& endpoint, uint32_t index, int backlog, bool v6only) noexcept;
+  /// query_listener. Two workers that ask for the same (endpoint, v6only and index) share a backend, unless it is exclusive; the
+  /// other options must be alike, but for the backlog, of which the latest holds. After an error nothing is remembered: another
+  /// attempt may succeed.
+  Result<Answer> query(Seat seat, const ListenQuery& asked) noexcept;
 
   /// False when the worker has no such endpoint: it breaks the protocol.
   bool listening(Seat seat, uint32_t cell) noexcept;
@@ -49,6 +51,7 @@ class Listeners {
     std::unique_ptr<EndpointBackend> backend;
     std::vector<Seat> seats;
   };
+  Result<Entry*> open(const ListenQuery& asked, std::string key);
   Result<std::unique_ptr<EndpointBackend>> make_backend(ListenRequest& request) noexcept;
   Result<uint32_t> free_cell() noexcept;
   Entry* find(uint32_t cell) noexcept;

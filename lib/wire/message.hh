@@ -19,7 +19,7 @@ enum class Act : uint16_t {
   drain,           ///< finish; value 0: 1 = the whole cluster does, so empty the queues
   // worker -> primary
   online = 64,     ///< the worker runs
-  query_listener,  ///< text: endpoint; values: index, backlog, v6only
+  query_listener,  ///< text and values: wire/listen_query
   listening,       ///< it listens on `endpoint`
   close,           ///< it no longer does
   leaving,         ///< it would like to be drained (it got SIGTERM)
@@ -27,11 +27,17 @@ enum class Act : uint16_t {
 };
 
 /// How connections arrive at a worker; in the answer to query_listener.
-enum class Arrival : uint32_t { shared_socket, slot_socket, handoff };
+enum class Arrival : uint32_t { shared_socket, slot_socket, handoff, own_socket };
+
+/// shared_socket, value 1 of the answer.
+enum SharedSocket : uint32_t {
+  kSharedListens = 1,  ///< it listens: the worker need not
+  kSharedKept = 2,     ///< others have it too: at the end only what is queued by then is ours
+};
 
 /// One control message: a fixed size, so that length is checked once. SOCK_SEQPACKET keeps its borders.
 struct Message {
-  static constexpr uint16_t kVersion = 1;
+  static constexpr uint16_t kVersion = 2;
   static constexpr size_t kTextMax = 207;
 
   uint16_t version = kVersion;

@@ -10,6 +10,7 @@
 
 #include "wire/channel.hh"
 #include "worker/acceptor.hh"
+#include "worker/own_acceptor.hh"
 
 namespace lb {
 
@@ -25,7 +26,7 @@ class LB_HIDDEN Worker::Impl {
   Workplace& place() noexcept { return place_; }
 
   Result<void> dispatch() noexcept;
-  Result<Listener> listen(const Endpoint& endpoint, ListenOptions options) noexcept;
+  Result<Listener> listen(const Endpoint& endpoint, const ListenOptions& options) noexcept;
   /// A listener is closed: its index may be used again.
   void forget(Listener::Impl* listener, uint32_t cell, const std::string& key, uint32_t index) noexcept;
   /// Tells the primary that the exit that follows is meant.
@@ -39,6 +40,7 @@ class LB_HIDDEN Worker::Impl {
   Result<void> wait_for_primary() noexcept;
   Result<void> send(Act act, uint32_t endpoint) noexcept;
   Result<Message> ask(Message& question) noexcept;
+  Result<std::unique_ptr<Acceptor>> make_acceptor(const Message& answer, const ListenOptions& options, OwnSocket own) noexcept;
   void primary_gone() noexcept { draining_ = all_leave_ = true; }
 
   uint32_t id_;

@@ -6,16 +6,11 @@
 #include <string_view>
 
 #include <lb/export.hh>
+#include <lb/listen_options.hh>
 #include <lb/listener.hh>
 #include <lb/result.hh>
 
 namespace lb {
-
-/// How a worker asks for an endpoint.
-struct ListenOptions {
-  int backlog = 511;     ///< listen(2)'s queue length, per listening socket; capped by net.core.somaxconn
-  bool v6only = false;   ///< IPV6_V6ONLY: do not take IPv4 clients on an IPv6 endpoint (ipv6(7))
-};
 
 /// The worker's end of the cluster; liblb makes it and hands it to the worker function.
 class LB_API Worker {
