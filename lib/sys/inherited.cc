@@ -60,8 +60,6 @@ Result<void> check_bound(int fd, const Endpoint& endpoint) {
 }
 
 Result<void> check_socket(int fd, const Endpoint& endpoint) {
-  if (::fcntl(fd, F_GETFD) < 0) return unusable(endpoint, EBADF, "no such descriptor in the primary");
-  if (socket_inode(fd) == 0) return unusable(endpoint, ENOTSOCK, "the descriptor is no socket");
   if (socket_option(fd, SO_TYPE) != SOCK_STREAM) return unusable(endpoint, EPROTOTYPE, "not a stream socket (SOCK_STREAM)");
   if (socket_option(fd, SO_ACCEPTCONN) == 1) return check_bound(fd, endpoint);
   sockaddr_storage peer{};
@@ -143,10 +141,13 @@ Result<int> InheritedSockets::number_of(const Endpoint& endpoint) const {
 Result<UniqueFd> InheritedSockets::open(const Endpoint& endpoint) const noexcept try {
   const auto fd = number_of(endpoint);
   if (!fd) return fd.error();
-  if (auto good = check_socket(*fd, endpoint); !good) return good.error();
+  if (::fcntl(*fd, F_GETFD) < 0) return unusable(endpoint, EBADF, "no such descriptor in the primary");
+  const ino_t inode = socket_inode(*fd);
+  if (inode == 0) return unusable(endpoint, ENOTSOCK, "the descriptor is no socket");
   const auto known = sockets_.find(*fd);
-  if (known == sockets_.end() || known->second != socket_inode(*fd))
+  if (known == sockets_.end() || known->second != inode)
     return unusable(endpoint, EPERM, "the socket was made after the cluster; one that was there before is needed");
+  if (auto good = check_socket(*fd, endpoint); !good) return good.error();
   UniqueFd copy(::fcntl(*fd, F_DUPFD_CLOEXEC, 0));
   if (!copy) return unusable(endpoint, errno, "dup");
   const int flags = ::fcntl(copy.get(), F_GETFL);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // values: index; backlog; flags and permissions; defer_accept_s and fast_open; receive_buffer; send_buffer.
-// text: endpoint, device, bound address, with a zero byte between them, which none of them can hold.
+// text: endpoint, device, bound address if it is not the endpoint, with a zero byte between them, which none of them can hold.
 #include "wire/listen_query.hh"
 
 #include <algorithm>
@@ -31,7 +31,7 @@ Result<void> ListenQuery::pack(Message& message) const noexcept try {
   message.value[4] = options.receive_buffer;
   message.value[5] = options.send_buffer;
   std::string text = endpoint.to_string() + '\0' + options.device + '\0';
-  if (bound.kind() != Endpoint::Kind::none) text += bound.to_string();
+  if (bound.kind() != Endpoint::Kind::none && !(bound == endpoint)) text += bound.to_string();
   if (text.size() > Message::kTextMax) return error_naming(EMSGSIZE, "listen " + endpoint.to_string());
   message.set_text(text);
   return {};
@@ -57,6 +57,8 @@ Result<ListenQuery> ListenQuery::unpack(const Message& message) noexcept try {
   query.options.device = next_part(text);
   if (auto good = check_options(query.options, query.endpoint); !good) return good.error();
   if (!query.options.exclusive) return query;
+  query.bound = query.endpoint;
+  if (text.empty()) return query;
   auto bound = Endpoint::parse(text);
   if (!bound) return bound.error();
   query.bound = *bound;
