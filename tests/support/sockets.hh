@@ -25,8 +25,8 @@ class Folder {
 };
 
 /// Bound to `endpoint`, close-on-exec; it listens if `backlog` is not negative. Fails the test if that cannot be.
-UniqueFd make_socket(const Endpoint& endpoint, int backlog = 16, int type = SOCK_STREAM);
-UniqueFd make_socket(const std::string& endpoint, int backlog = 16, int type = SOCK_STREAM);
+UniqueFd make_socket(const Endpoint& endpoint, int backlog = 128, int type = SOCK_STREAM);
+UniqueFd make_socket(const std::string& endpoint, int backlog = 128, int type = SOCK_STREAM);
 Endpoint address_of(int fd);
 
 /// Descriptors of this process.
