@@ -13,6 +13,7 @@ namespace {
 constexpr uint64_t kConnections = 0;
 constexpr uint64_t kWorkerEvents = 1;
 constexpr int kBackOff_ms = 10;  // after EMFILE and its like
+constexpr unsigned kUnheardMax = 32;  // connections taken in a row, without a wait, before we ask whether the primary has spoken
 
 }  // namespace
 
@@ -57,6 +58,7 @@ std::optional<Connection> Listener::Impl::accept() noexcept {
     joined_ = true;
   }
   while (!closed_) {
+    if (++unheard_ > kUnheardMax) wait(0);  // a queue that never empties must not keep us from the word to drain
     const bool draining = worker_.draining();
     if (draining && may_go()) break;
     auto taken = take(false);
@@ -75,6 +77,7 @@ std::optional<Connection> Listener::Impl::accept() noexcept {
 
 /// Out of descriptors, only the primary's word and time matter: the connections that it cannot take would wake it at once.
 void Listener::Impl::wait(int timeout_ms) noexcept {
+  unheard_ = 0;
   epoll_event events[2];
   const int from = timeout_ms < 0 ? waiting_.get() : worker_.fd();
   const int ready = ::epoll_wait(from, events, 2, timeout_ms);

@@ -52,6 +52,7 @@ class LB_HIDDEN Listener::Impl {
   bool drained_ = false;
   bool took_last_ = false;  // what it may have been woken for before it retired
   bool closed_ = false;
+  unsigned unheard_ = 0;  // by accept(): turns since it last looked whether the primary has spoken
 };
 
 }  // namespace lb

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // ListenOptions::exclusive: a worker binds by itself and shares with nobody.
+#include <fcntl.h>
+#include <sys/epoll.h>
 #include <sys/stat.h>
 
 #include <csignal>
@@ -149,6 +151,42 @@ TEST_P(ExclusiveEveryWay, N34_drain_under_load_answers_every_client_that_got_thr
       EXPECT_EQ(load.answered() + load.refused(), load.started());
     }
   }
+}
+
+/// Answers until it is drained, and notes on the board that it knows it has to leave.
+int answer_and_tell(Worker& worker, Listener& listener, Board& board) {
+  const UniqueFd epoll(::epoll_create1(EPOLL_CLOEXEC));
+  epoll_event told{.events = EPOLLIN, .data = {.u64 = 0}};
+  ::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, worker.fd(), &told);
+  if (!listener.watch(epoll.get(), 1)) return board.fail("watch");
+  while (!listener.drained()) {
+    epoll_event event{};
+    if (::epoll_wait(epoll.get(), &event, 1, -1) < 0) continue;
+    if (event.data.u64 == 0 && !worker.dispatch()) return board.fail("dispatch");
+    while (auto connection = listener.try_accept().value()) {
+      ::fcntl(connection->fd(), F_SETFL, 0);
+      answer_one(worker, *connection, board);
+    }
+    if (worker.draining()) board.flag[0] = 1;
+  }
+  return 0;
+}
+
+TEST(ExclusiveAlone, N34_drain_waits_for_a_handshake_that_is_under_way) {
+  TestCluster cluster("shared");
+  auto& board = cluster.board();
+  ASSERT_TRUE(cluster.start(1, [&](Worker& worker) {
+    auto listener = worker.listen(kAnyPort, {.exclusive = true, .defer_accept_s = 60}).value();
+    return answer_and_tell(worker, listener, board);
+  }));
+  Crowd crowd;
+  crowd.connect(cluster.address(), 1);  // half-open for the worker until it sends something
+  ASSERT_TRUE(cluster->drain(1));
+  ASSERT_TRUE(cluster.wait_until("the worker to know", [&] { return board.flag[0] == 1; }));
+  crowd.ask_all();
+  EXPECT_TRUE(cluster.wait_finished(crowd));
+  ASSERT_TRUE(cluster.wait_exit(1));
+  cluster.expect_clean_shutdown();
 }
 
 }  // namespace

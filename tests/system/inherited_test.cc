@@ -78,6 +78,33 @@ TEST_P(Inherited, N13_what_waits_when_the_shutdown_begins_is_served) {
   cluster.expect_clean_shutdown();
 }
 
+TEST_P(Inherited, N13_shutdown_ends_although_clients_keep_coming) {
+  const UniqueFd socket = make_socket(kAnyPort, 512);
+  Crowd crowd;
+  const auto keep_coming = [&] {
+    for (size_t left = crowd.size() - crowd.count(Client::State::finished); left < 400; ++left) {
+      crowd.connect(address_of(socket.get()), 1);
+      crowd[crowd.size() - 1].ask();
+    }
+  };
+  for (const Style style : {Style::blocking, Style::watch}) {
+    TestCluster cluster(policy());
+    ASSERT_TRUE(cluster.start(2, style, endpoint_of(socket.get())));
+    cluster->shutdown();
+    EXPECT_TRUE(cluster.wait_until(
+        "the end",
+        [&] {
+          keep_coming();
+          return cluster->done();
+        },
+        &crowd));
+  }
+  TestCluster next(policy());
+  ASSERT_TRUE(next.start(2, Style::blocking, endpoint_of(socket.get())));
+  EXPECT_TRUE(next.wait_finished(crowd)) << "whoever was not served waits for the next server";
+  next.expect_clean_shutdown();
+}
+
 TEST_P(Inherited, N13_socket_that_is_only_bound_is_listened_on) {
   const Folder folder;
   for (const auto& bound : {std::string(kAnyPort), std::string("tcp://[::1]:0"), "unix:" + folder.path("socket")}) {
