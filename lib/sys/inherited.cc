@@ -74,7 +74,7 @@ Result<void> check_socket(int fd, const Endpoint& endpoint) {
 Result<InheritedSockets> InheritedSockets::take() noexcept try {
   InheritedSockets sockets;
   auto read = sockets.read_environment();
-  for (const char* name : {"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}) ::unsetenv(name);  // not for our children
+  for (const char* name : {"LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES"}) ::unsetenv(name);  // not for our children
   if (!read) return read.error();
   sockets.look_around();
   return sockets;

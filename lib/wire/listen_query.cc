@@ -26,7 +26,8 @@ std::string_view next_part(std::string_view& text) {
 Result<void> ListenQuery::pack(Message& message) const noexcept try {
   message.value[0] = index;
   message.value[1] = static_cast<uint32_t>(options.backlog);
-  message.value[2] = (options.v6only ? kV6only : 0) | (options.exclusive ? kExclusive : 0) | (options.permissions << 16);
+  const bool v6only = options.v6only && endpoint.family() == AF_INET6;  // it says nothing of other endpoints
+  message.value[2] = (v6only ? kV6only : 0) | (options.exclusive ? kExclusive : 0) | (options.permissions << 16);
   message.value[3] = options.defer_accept_s | (options.fast_open << 16);
   message.value[4] = options.receive_buffer;
   message.value[5] = options.send_buffer;

@@ -147,7 +147,8 @@ Result<std::unique_ptr<Acceptor>> Worker::Impl::make_acceptor(const Message& ans
 Result<Listener> Worker::Impl::listen(const Endpoint& endpoint, const ListenOptions& options) noexcept try {
   if (auto good = check_options(options, endpoint); !good) return good.error();
   const std::string text = endpoint.to_string();
-  const std::string key = text + (options.v6only ? " v6only" : "") + (options.exclusive ? " exclusive" : "");
+  const bool v6only = options.v6only && endpoint.family() == AF_INET6;
+  const std::string key = text + (v6only ? " v6only" : "") + (options.exclusive ? " exclusive" : "");
   auto& used = indexes_[key];
   ListenQuery query{endpoint, 0, options, {}};
   while (used.count(query.index) != 0) ++query.index;

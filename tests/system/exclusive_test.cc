@@ -88,7 +88,7 @@ void expect_taken(const std::string& policy, const std::string& endpoint, bool e
     return 0;
   }));
   ASSERT_TRUE(cluster.wait_exit(2));
-  EXPECT_EQ(board.flag[0], exclusive_first ? 4u : 2u);
+  EXPECT_TRUE(cluster.wait_until("both to be told", [&] { return board.flag[0] == (exclusive_first ? 4u : 2u); }));
   Crowd crowd;
   crowd.connect(address, 10);
   crowd.ask_all();

@@ -38,6 +38,12 @@ TEST(ListenQuery, is_read_back_as_it_was_packed) {
   expect_round_trip({at("unix:/a\nb c"), 0, {.permissions = 0777}, {}});
 }
 
+TEST(ListenQuery, v6only_makes_no_other_endpoint_of_one_that_is_not_ipv6) {
+  Message message;
+  ASSERT_TRUE((ListenQuery{at("tcp://127.0.0.1:80"), 0, {.v6only = true}, {}}.pack(message)));
+  EXPECT_FALSE(ListenQuery::unpack(message)->options.v6only);
+}
+
 TEST(ListenQuery, text_that_does_not_fit_is_an_error_and_not_cut_off) {
   const auto longest = at("unix:/" + std::string(106, 'p'));
   expect_round_trip({longest, 0, {.exclusive = true}, longest});
