@@ -7,12 +7,14 @@
 #include <vector>
 
 #include <lb/endpoint.hh>
+#include <lb/listen_options.hh>
 #include <lb/policy.hh>
 #include <lb/result.hh>
 #include <lb/selector.hh>
 #include <lb/status.hh>
 
 #include "sys/event_loop.hh"
+#include "sys/inherited.hh"
 #include "wire/message.hh"
 #include "wire/scoreboard.hh"
 
@@ -46,15 +48,17 @@ struct Surroundings {
   bool strict;                     ///< a fallback is an error
   /// Sends a control message to a worker; EAGAIN when it does not read what it has: try again in a later turn.
   std::function<Result<void>(uint32_t worker, Message& message, std::span<const int> fds)> tell;
+  const InheritedSockets& inherited;
 };
 
 /// What a worker asked for.
 struct ListenRequest {
   Endpoint endpoint;
-  int backlog = 0;
-  bool v6only = false;
+  ListenOptions options;
   uint32_t cell = 0;  ///< index of the endpoint's cell on the workers' pages
   Policy policy;      ///< as requested
+  std::string fallback{};  ///< why it is not, if the endpoint's kind rules it out (backends/kinds)
+  Endpoint bound{};        ///< exclusive: what the worker has bound by itself
 };
 
 /// The seam: how the connections of one endpoint reach the workers. The primary has one for each endpoint.
@@ -63,6 +67,8 @@ class EndpointBackend {
   virtual ~EndpointBackend() = default;
 
   virtual Result<Grant> grant(Seat seat) noexcept = 0;
+  /// A later worker asked for another backlog.
+  virtual Result<void> set_backlog(int /*backlog*/) noexcept { return {}; }
   /// The worker listens: connections may go to it.
   virtual void ready(Seat seat) noexcept = 0;
   /// The worker is to finish: no new connection goes to it.
@@ -92,6 +98,7 @@ Result<std::unique_ptr<EndpointBackend>> make_reuseport_backend(Surroundings& ar
 Result<std::unique_ptr<EndpointBackend>> make_round_robin_backend(Surroundings& around, const ListenRequest& request) noexcept;
 /// Stands for a backend while there is no worker and clients are to be refused: it has no socket.
 std::unique_ptr<EndpointBackend> make_refusing_backend(const ListenRequest& request);
+Result<std::unique_ptr<EndpointBackend>> make_exclusive_backend(Surroundings& around, const ListenRequest& request) noexcept;
 
 /// True when the kernel runs our eBPF selection: what `auto` decides by.
 bool ebpf_selection_works(const Scoreboard& scoreboard) noexcept;

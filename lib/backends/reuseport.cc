@@ -29,6 +29,7 @@ class ReuseportBackend final : public EndpointBackend {
   Result<void> open() noexcept;
 
   Result<Grant> grant(Seat seat) noexcept override;
+  Result<void> set_backlog(int backlog) noexcept override;
   void ready(Seat seat) noexcept override;
   void draining(Seat seat) noexcept override;
   void left(Seat seat) noexcept override;
@@ -93,13 +94,13 @@ class ReuseportBackend final : public EndpointBackend {
 /// Then, in this order: listen, attach, insert. (Attached before it listens, a socket gets a private group.)
 Result<void> ReuseportBackend::open() noexcept {
   slots_.resize(around_.scoreboard.slots());
-  auto socket = bind_to(request_.endpoint, {.v6only = request_.v6only});
+  auto socket = bind_to(request_.endpoint, {.v6only = request_.options.v6only, .more = &request_.options});
   if (!socket) return socket.error();
   if (auto allowed = allow_reuse_port(socket->get()); !allowed) return allowed;
   auto bound = local_address(socket->get());
   if (!bound) return bound.error();
   address_ = *bound;
-  if (auto listening = listen_on(socket->get(), request_.backlog, address_); !listening) return listening;
+  if (auto listening = listen_on(socket->get(), request_.options.backlog, address_); !listening) return listening;
   slots_[0].socket = std::move(*socket);
   slots_[0].place = sockets_++;
   return attach_program();
@@ -154,9 +155,9 @@ void ReuseportBackend::attach_classic() noexcept {
 Result<void> ReuseportBackend::open_slot(uint32_t index) noexcept {
   Slot& slot = slots_[index];
   if (slot.socket) return {};
-  auto socket = bind_to(address_, {.v6only = request_.v6only, .reuse_port = true});
+  auto socket = bind_to(address_, {.v6only = request_.options.v6only, .reuse_port = true, .more = &request_.options});
   if (!socket) return socket.error();
-  if (auto listening = listen_on(socket->get(), request_.backlog, address_); !listening) return listening;
+  if (auto listening = listen_on(socket->get(), request_.options.backlog, address_); !listening) return listening;
   if (program_) {
     if (auto inserted = program_->insert(index, socket->get()); !inserted) return inserted;
     lb_group& group = program_->group();
@@ -178,6 +179,15 @@ Result<Grant> ReuseportBackend::grant(Seat seat) noexcept {
   Grant grant{Arrival::slot_socket, {slot.socket.get()}, {program_ ? 1U : 0U, selector() == Selector::hash ? 0U : 1U, 0}};
   if (program_) grant.fds.insert(grant.fds.end(), {program_->picks_fd(), taken_.get()});
   return grant;
+}
+
+Result<void> ReuseportBackend::set_backlog(int backlog) noexcept {
+  for (const Slot& slot : slots_) {
+    if (!slot.socket) continue;
+    if (auto listening = listen_on(slot.socket.get(), backlog, address_); !listening) return listening;
+  }
+  request_.options.backlog = backlog;
+  return {};
 }
 
 /// In runs of neighbouring slots.

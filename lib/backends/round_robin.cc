@@ -13,7 +13,6 @@
 #include <algorithm>
 
 #include "sys/error.hh"
-#include "sys/half_open.hh"
 #include "sys/process.hh"
 #include "sys/socket.hh"
 #include "wire/channel.hh"
@@ -139,19 +138,19 @@ int RoundRobinBackend::next_turn_ms() noexcept {
 }
 
 void RoundRobinBackend::refuse_new() noexcept {
-  (void)drop_new_clients(socket_.get());
   refusing_ = true;
+  // Those two are accepted from by hand from now on: a UNIX socket is readable for ever, and of an inherited one not all is ours.
+  if (socket_.address().family() == AF_UNIX || socket_.inherited()) around_.loop.pause(accept_token_);
+  socket_.refuse_new();
+  still_ours_ = socket_.ours();
 }
 
 /// Accepts what the kernel still holds, then asks whether all of it has found a worker.
 bool RoundRobinBackend::quiet(bool handshakes) noexcept {
-  if (handshakes) {
-    const auto half_open = count_half_open(static_cast<sa_family_t>(address_.family()), address_.port());
-    if (half_open && *half_open != 0) return false;
-  }
+  if (handshakes && socket_.handshaking()) return false;
   accept_rest();
   turn();
-  return queue_.empty() && accept_queue_length(socket_.get()) == 0 &&
+  return queue_.empty() && (still_ours_ == 0 || accept_queue_length(socket_.get()) == 0) &&
          std::all_of(peers_.begin(), peers_.end(), [](const auto& peer) { return peer->handed.empty(); });
 }
 
@@ -171,7 +170,7 @@ void RoundRobinBackend::accept_up_to_the_bound() noexcept {
 
 void RoundRobinBackend::accept_rest() noexcept {
   around_.loop.pause(accept_token_);
-  for (;;) {
+  for (; still_ours_ != 0; still_ours_ -= socket_.inherited() ? 1 : 0) {
     auto connection = accept_from(socket_.get(), true);
     if (!connection || !*connection) return;
     accepted(std::move(connection));
@@ -200,12 +199,11 @@ void RoundRobinBackend::describe(EndpointStatus& status) const {
 
 Result<std::unique_ptr<EndpointBackend>> make_round_robin_backend(Surroundings& around, const ListenRequest& request) noexcept {
   if (around.strict && !around.loop_reason.empty()) return error_naming(EPERM, "LB_STRICT: round-robin without io_uring (" + around.loop_reason + ")");
-  auto socket = bind_to(request.endpoint, {.v6only = request.v6only});
+  auto socket = BoundSocket::open(around, request);
   if (!socket) return socket.error();
-  auto bound = local_address(socket->get());
-  if (!bound) return bound.error();
-  if (auto listening = listen_on(socket->get(), request.backlog, *bound); !listening) return listening.error();
-  auto backend = std::make_unique<RoundRobinBackend>(around, request, std::move(*socket), *bound);
+  if (!socket->listens())
+    if (auto listening = socket->listen(request.options.backlog); !listening) return listening.error();
+  auto backend = std::make_unique<RoundRobinBackend>(around, request, std::move(*socket));
   if (auto opened = backend->open(); !opened) return opened.error();
   return std::unique_ptr<EndpointBackend>(std::move(backend));
 }

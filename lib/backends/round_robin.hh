@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "backends/backend.hh"
+#include "backends/bound_socket.hh"
 #include "wire/handoff.hh"
 
 namespace lb {
@@ -17,13 +18,14 @@ inline constexpr uint64_t kStallPauseMin_ns = 50'000'000;
 /// round_robin.cc tells the story.
 class RoundRobinBackend final : public EndpointBackend {
  public:
-  RoundRobinBackend(Surroundings& around, const ListenRequest& request, UniqueFd socket, Endpoint address)
-      : around_(around), request_(request), socket_(std::move(socket)), address_(address) {}
+  RoundRobinBackend(Surroundings& around, const ListenRequest& request, BoundSocket socket)
+      : around_(around), request_(request), socket_(std::move(socket)) {}
   ~RoundRobinBackend() override;
 
   Result<void> open() noexcept;
 
   Result<Grant> grant(Seat seat) noexcept override;
+  Result<void> set_backlog(int backlog) noexcept override { return socket_.listen(backlog); }
   void ready(Seat seat) noexcept override;
   void draining(Seat seat) noexcept override;
   void left(Seat seat) noexcept override;
@@ -32,7 +34,7 @@ class RoundRobinBackend final : public EndpointBackend {
   void turn() noexcept override;
   bool may_sleep() noexcept override;
   int next_turn_ms() noexcept override;
-  Result<Endpoint> address() const noexcept override { return address_; }
+  Result<Endpoint> address() const noexcept override { return socket_.address(); }
   void describe(EndpointStatus& status) const override;
 
  private:
@@ -90,8 +92,7 @@ class RoundRobinBackend final : public EndpointBackend {
 
   Surroundings& around_;
   ListenRequest request_;
-  UniqueFd socket_;
-  Endpoint address_;
+  BoundSocket socket_;
   EventLoop::Token accept_token_ = 0;
   std::deque<Waiting> queue_;
   std::vector<std::unique_ptr<Peer>> peers_;
@@ -106,6 +107,7 @@ class RoundRobinBackend final : public EndpointBackend {
   uint64_t retry_ns_ = 0;  // when to accept again after EMFILE and its like; 0: it accepts
   bool full_ = false;      // paused since the queue is full
   bool refusing_ = false;
+  uint32_t still_ours_ = UINT32_MAX;  // refusing: of those in the kernel's queue
 };
 
 }  // namespace lb

@@ -63,7 +63,7 @@ Candidate* RoundRobinBackend::ask(const Waiting& waiting, uint64_t now) noexcept
     return std::find_if(candidates_.begin(), candidates_.end(), [=](const Candidate& each) { return each.worker == id; });
   };
   try {
-    const auto answer = (*around_.selector)(candidates_, Incoming(waiting.fd.get(), address_, now - waiting.since_ns));
+    const auto answer = (*around_.selector)(candidates_, Incoming(waiting.fd.get(), socket_.address(), now - waiting.since_ns));
     if (!answer) return nullptr;
     if (const auto found = by_id(*answer); found != candidates_.end() && found->has_room) return &*found;
   } catch (...) {  // the user's: whatever it is, the connection is served

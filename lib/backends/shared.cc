@@ -3,8 +3,7 @@
 // A central queue in the kernel, so it can be the ideal M/G/k; the workers' side is in worker/shared_acceptor.
 #include <algorithm>
 
-#include "backends/backend.hh"
-#include "sys/half_open.hh"
+#include "backends/bound_socket.hh"
 #include "sys/socket.hh"
 
 namespace lb {
@@ -12,29 +11,34 @@ namespace {
 
 class SharedBackend final : public EndpointBackend {
  public:
-  SharedBackend(Surroundings& around, const ListenRequest& request, UniqueFd socket)
+  SharedBackend(Surroundings& around, const ListenRequest& request, BoundSocket socket)
       : around_(around), request_(request), socket_(std::move(socket)) {}
 
   Result<Grant> grant(Seat seat) noexcept override {
     seats_.push_back(seat);
-    return Grant{Arrival::shared_socket, {socket_.get()}, {}};
+    const uint32_t listens = socket_.listens() ? uint32_t{kSharedListens} : 0;
+    const uint32_t kept = socket_.inherited() ? uint32_t{kSharedKept} : 0;
+    return Grant{Arrival::shared_socket, {socket_.get()}, {listens | kept, 0, 0}};
+  }
+  /// A socket that nobody listens on yet gets its backlog from the worker, which does.
+  Result<void> set_backlog(int backlog) noexcept override {
+    if (!socket_.listens()) return {};
+    return socket_.listen(backlog);
   }
   void ready(Seat) noexcept override { listening_ = true; }
-  void draining(Seat) noexcept override {}
+  /// A UNIX socket that refuses newcomers is readable for ever: not before the workers are told to leave.
+  void draining(Seat) noexcept override {
+    if (std::exchange(refuse_as_they_drain_, false)) socket_.refuse_new();
+  }
   void left(Seat seat) noexcept override { std::erase(seats_, seat); }
 
   void refuse_new() noexcept override {
-    if (listening_) (void)drop_new_clients(socket_.get());
+    refuse_as_they_drain_ = socket_.address().family() == AF_UNIX;
+    if (listening_ && !refuse_as_they_drain_) socket_.refuse_new();
   }
-  bool quiet(bool handshakes) noexcept override {
-    if (!listening_ || !handshakes) return true;
-    const auto bound = address();
-    if (!bound) return true;
-    const auto half_open = count_half_open(bound->address()->sa_family, bound->port());
-    return !half_open || *half_open == 0;
-  }
+  bool quiet(bool handshakes) noexcept override { return !listening_ || !handshakes || !socket_.handshaking(); }
 
-  Result<Endpoint> address() const noexcept override { return local_address(socket_.get()); }
+  Result<Endpoint> address() const noexcept override { return socket_.address(); }
   void describe(EndpointStatus& status) const override {
     status.effective = {Backend::shared, Selector::standard};
     status.rung = "one socket, exclusive wake-ups";
@@ -48,15 +52,16 @@ class SharedBackend final : public EndpointBackend {
  private:
   Surroundings& around_;
   ListenRequest request_;
-  UniqueFd socket_;
+  BoundSocket socket_;
   std::vector<Seat> seats_;
   bool listening_ = false;
+  bool refuse_as_they_drain_ = false;
 };
 
 }  // namespace
 
 Result<std::unique_ptr<EndpointBackend>> make_shared_backend(Surroundings& around, const ListenRequest& request) noexcept {
-  auto socket = bind_to(request.endpoint, {.v6only = request.v6only});
+  auto socket = BoundSocket::open(around, request);
   if (!socket) return socket.error();
   return std::unique_ptr<EndpointBackend>(std::make_unique<SharedBackend>(around, request, std::move(*socket)));
 }

@@ -80,7 +80,8 @@ Result<void> Cluster::Impl::open(bool strict) noexcept {
                                  WorkerRecord* worker = supervisor_->find(id);
                                  if (worker == nullptr) return Error{ESRCH, "worker"};
                                  return supervisor_->tell(*worker, message, fds);
-                               }});
+                               },
+                               inherited_});
   supervisor_.emplace(options_, *around_);
   supervisor_->abandon = [this] { abandon(); };
   supervisor_->on_message = [this](WorkerRecord& worker) { receive(worker); };
@@ -105,6 +106,10 @@ Result<void> Cluster::Impl::open(bool strict) noexcept {
     return false;
   };
   loop_->woke = [&awake] { awake.store(1); };
+
+  auto inherited = InheritedSockets::take();  // last: whoever tries again after an error finds the environment untouched
+  if (!inherited) return inherited.error();
+  inherited_ = std::move(*inherited);
   return {};
 }
 
@@ -123,6 +128,7 @@ void Cluster::Impl::abandon() noexcept {
   supervisor_.reset();
   around_.reset();
   loop_.reset();
+  inherited_.close_passed();
   scoreboard_ = Scoreboard();
   doorbell_ = Doorbell();
   signals_.reset();

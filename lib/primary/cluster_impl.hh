@@ -88,6 +88,7 @@ class LB_HIDDEN Cluster::Impl {
   UniqueFd signals_;
   std::unique_ptr<EventLoop> loop_;
   Scoreboard scoreboard_;
+  InheritedSockets inherited_;
   std::optional<Surroundings> around_;
   std::optional<Supervisor> supervisor_;
   std::optional<Listeners> listeners_;

@@ -97,10 +97,9 @@ void Cluster::Impl::answer_query(WorkerRecord& worker, const Message& question) 
     if (!supervisor_->tell(worker, answer, {})) supervisor_->kill(worker);
   };
   if (phase_ != Phase::serving) return refuse({ESHUTDOWN, "listen: the cluster shuts down"});
-  auto endpoint = Endpoint::parse(question.get_text());
-  if (!endpoint) return refuse(endpoint.error());
-  auto found = listeners_->query(worker.seat(), *endpoint, question.value[0], static_cast<int>(question.value[1]),
-                                 question.value[2] != 0);
+  auto asked = ListenQuery::unpack(question);
+  if (!asked) return refuse(asked.error());
+  auto found = listeners_->query(worker.seat(), *asked);
   if (!found) return refuse(found.error());
   answer.endpoint = found->cell;
   answer.value[0] = static_cast<uint32_t>(found->grant.arrival);

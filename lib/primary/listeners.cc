@@ -4,30 +4,31 @@
 #include <algorithm>
 #include <cstring>
 
+#include "backends/kinds.hh"
 #include "sys/error.hh"
 #include "sys/socket.hh"
+#include "sys/socket_options.hh"
 
 namespace lb {
 
-Result<Listeners::Answer> Listeners::query(Seat seat, const Endpoint& endpoint, uint32_t index, int backlog,
-                                           bool v6only) noexcept try {
-  const std::string key = endpoint.to_string() + (v6only ? " v6only #" : " #") + std::to_string(index);
-  auto found = std::find_if(entries_.begin(), entries_.end(), [&](const auto& entry) { return entry->key == key; });
-  if (found == entries_.end()) {
-    auto cell = free_cell();
-    if (!cell) return cell.error();
-    auto entry = std::make_unique<Entry>(Entry{key, {endpoint, backlog, v6only, *cell, policy_}, nullptr, {}});
-    entry->asked = endpoint;
-    if (auto opened = open(*entry); !opened) return opened.error();
-    entries_.push_back(std::move(entry));
-    found = std::prev(entries_.end());
-  }
-  Entry& entry = **found;
+Result<Listeners::Answer> Listeners::query(Seat seat, const ListenQuery& asked) noexcept try {
+  const std::string key = asked.endpoint.to_string() + (asked.options.v6only ? " v6only #" : " #") + std::to_string(asked.index);
+  auto found = std::find_if(entries_.begin(), entries_.end(), [&](const auto& entry) {
+    return entry->key == key && !entry->request.options.exclusive && !asked.options.exclusive;
+  });
+  auto opened = found != entries_.end() ? Result<Entry*>(found->get()) : create(asked, key);
+  if (!opened) return opened.error();
+  Entry& entry = **opened;
   if (entry.refusing) {
-    if (auto opened = open(entry); !opened) return opened.error();
+    if (auto reopened = open(entry); !reopened) return reopened.error();
   }
   if (std::find(entry.seats.begin(), entry.seats.end(), seat) != entry.seats.end())
     return error_naming(EADDRINUSE, "listen " + key + ": this worker listens there already");
+  if (auto alike = check_alike(asked.options, entry.request.options, asked.endpoint); !alike) return alike.error();
+  if (asked.options.backlog != entry.request.options.backlog) {
+    if (auto set = entry.backend->set_backlog(asked.options.backlog); !set) return set.error();
+    entry.request.options.backlog = asked.options.backlog;
+  }
   auto grant = entry.backend->grant(seat);
   auto address = entry.backend->address();
   const uint32_t cell = entry.request.cell;
@@ -35,17 +36,29 @@ Result<Listeners::Answer> Listeners::query(Seat seat, const Endpoint& endpoint, 
     entry.seats.push_back(seat);
     return Answer{std::move(*grant), *address, cell};
   }
-  if (entry.seats.empty()) entries_.erase(found);
+  if (entry.seats.empty()) std::erase_if(entries_, [&](const auto& each) { return each.get() == &entry; });
   return grant ? address.error() : grant.error();
 } catch (...) {
   return Error{ENOMEM, "listen"};
 }
 
+/// The first worker that asks for it.
+Result<Listeners::Entry*> Listeners::create(const ListenQuery& asked, std::string key) {
+  auto cell = free_cell();
+  if (!cell) return cell.error();
+  auto entry = std::make_unique<Entry>(Entry{std::move(key), {asked.endpoint, asked.options, *cell, policy_, {}, asked.bound}, nullptr, {}});
+  entry->asked = asked.endpoint;
+  if (auto opened = open(*entry); !opened) return opened.error();
+  entries_.push_back(std::move(entry));
+  return entries_.back().get();
+}
+
 /// A bound socket that does not listen keeps a port from everybody else, and clients are refused there; who is to listen may still
 /// bind it beside (SO_REUSEADDR, socket(7)).
 Result<void> Listeners::open(Entry& entry) noexcept {
-  if (!entry.port && without_workers_ == Options::WithoutWorkers::refuse && entry.asked.kind() == Endpoint::Kind::tcp) {
-    auto port = bind_to(entry.asked, {.v6only = entry.request.v6only});
+  if (!entry.port && without_workers_ == Options::WithoutWorkers::refuse && entry.asked.kind() == Endpoint::Kind::tcp &&
+      !entry.request.options.exclusive) {
+    auto port = bind_to(entry.asked, {.v6only = entry.request.options.v6only});
     if (!port) return port.error();
     auto bound = local_address(port->get());
     if (!bound) return bound.error();
@@ -53,6 +66,7 @@ Result<void> Listeners::open(Entry& entry) noexcept {
     entry.request.endpoint = *bound;
   }
   entry.request.policy = policy_;
+  entry.request.fallback.clear();
   auto backend = make_backend(entry.request);
   if (!backend) return backend.error();
   entry.backend = std::move(*backend);
@@ -61,6 +75,8 @@ Result<void> Listeners::open(Entry& entry) noexcept {
 }
 
 Result<std::unique_ptr<EndpointBackend>> Listeners::make_backend(ListenRequest& request) noexcept {
+  if (request.options.exclusive) return make_exclusive_backend(around_, request);
+  if (auto settled = settle_policy(request, around_.strict); !settled) return settled.error();
   if (request.policy.backend == Backend::automatic)
     request.policy.backend = ebpf_selection_works(around_.scoreboard) ? Backend::reuseport : Backend::round_robin;
   if (around_.strict && around_.max_in_flight != 0 && request.policy.backend != Backend::round_robin)
@@ -116,6 +132,7 @@ void Listeners::draining(Seat seat) noexcept {
 
 void Listeners::left(Seat seat) noexcept {
   for (auto& entry : entries_) leave(*entry, seat);
+  std::erase_if(entries_, [](const auto& entry) { return entry->request.options.exclusive && entry->seats.empty(); });
 }
 
 bool Listeners::left(Seat seat, uint32_t cell) noexcept {
@@ -164,6 +181,7 @@ EndpointStatus Listeners::describe(const Entry& entry) const {
   status.requested = policy_;
   if (auto address = entry.backend->address()) status.address = *address;
   entry.backend->describe(status);
+  if (!entry.request.fallback.empty()) status.reason = entry.request.fallback;
   if (policy_.backend == Backend::automatic && status.effective.backend != Backend::reuseport && status.reason.empty())
     status.reason = "auto: no eBPF here";
   if (around_.max_in_flight != 0 && status.effective.backend != Backend::round_robin)

@@ -10,6 +10,7 @@
 #include <lb/cluster.hh>
 
 #include "backends/backend.hh"
+#include "wire/listen_query.hh"
 
 namespace lb {
 
@@ -24,9 +25,10 @@ class Listeners {
     Endpoint address;
     uint32_t cell;
   };
-  /// query_listener. Two workers that ask alike (endpoint, options and index) share a backend. After an error nothing is
-  /// remembered: another attempt may succeed.
-  Result<Answer> query(Seat seat, const Endpoint& endpoint, uint32_t index, int backlog, bool v6only) noexcept;
+  /// query_listener. Two workers that ask for the same (endpoint, v6only and index) share a backend, unless it is exclusive; the
+  /// other options must be alike, but for the backlog, of which the latest holds. After an error nothing is remembered: another
+  /// attempt may succeed.
+  Result<Answer> query(Seat seat, const ListenQuery& asked) noexcept;
 
   /// The blob of an endpoint: what it has, else what is offered, which it then has.
   const std::string& settle_blob(uint32_t cell, std::string_view offered) noexcept;
@@ -65,6 +67,7 @@ class Listeners {
     UniqueFd port{};        // refusing without workers: bound and never listening, it keeps the port
     bool refusing = false;
   };
+  Result<Entry*> create(const ListenQuery& asked, std::string key);
   Result<void> open(Entry& entry) noexcept;
   bool leave(Entry& entry, Seat seat) noexcept;
   Result<std::unique_ptr<EndpointBackend>> make_backend(ListenRequest& request) noexcept;

@@ -8,6 +8,8 @@
 #include <iterator>
 
 #include "sys/error.hh"
+#include "sys/socket_options.hh"
+#include "sys/unix_queue.hh"
 
 namespace lb {
 namespace {
@@ -92,6 +94,9 @@ Result<UniqueFd> bind_to(const Endpoint& endpoint, BindOptions options) noexcept
     const int only = options.v6only ? 1 : 0;
     if (::setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof only) != 0) return last_error("IPV6_V6ONLY");
   }
+  if (options.more != nullptr) {
+    if (auto set = set_before_bind(fd.get(), *options.more, endpoint); !set) return set.error();
+  }
   if (::bind(fd.get(), endpoint.address(), endpoint.length()) != 0) return bind_error("bind", endpoint);
   return fd;
 }
@@ -116,7 +121,7 @@ Result<Endpoint> local_address(int fd) noexcept {
 uint32_t accept_queue_length(int listening_fd) noexcept {
   tcp_info info{};
   socklen_t length = sizeof info;
-  if (::getsockopt(listening_fd, IPPROTO_TCP, TCP_INFO, &info, &length) != 0) return 0;
+  if (::getsockopt(listening_fd, IPPROTO_TCP, TCP_INFO, &info, &length) != 0) return unix_queue_length(listening_fd);
   return info.tcpi_state == TCP_LISTEN ? info.tcpi_unacked : 0;  // on a listener: sk_ack_backlog
 }
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include <lb/endpoint.hh>
+#include <lb/listen_options.hh>
 #include <lb/result.hh>
 #include <lb/unique_fd.hh>
 
@@ -25,6 +26,7 @@ Result<UniqueFd> accept_from(int listening_fd, bool nonblocking) noexcept;
 struct BindOptions {
   bool v6only = false;
   bool reuse_port = false;  ///< join the SO_REUSEPORT group that is bound there already
+  const ListenOptions* more = nullptr;  ///< what is to be set before (sys/socket_options)
 };
 /// A non-blocking, close-on-exec socket bound to `endpoint`; errors name the operation and the endpoint.
 Result<UniqueFd> bind_to(const Endpoint& endpoint, BindOptions options) noexcept;
@@ -36,7 +38,7 @@ Result<void> allow_reuse_port(int fd) noexcept;
 
 Result<Endpoint> local_address(int fd) noexcept;
 
-/// Connections in a listening socket's accept queue (TCP_INFO, tcp(7)); 0 when the kernel will not say.
+/// Connections in a listening socket's accept queue (TCP_INFO, tcp(7); UNIX: sys/unix_queue); 0 when the kernel will not say.
 uint32_t accept_queue_length(int listening_fd) noexcept;
 
 /// Turns new clients away without harm to those under way: a classic BPF filter (SO_ATTACH_FILTER, socket(7)) drops every SYN,

@@ -21,7 +21,7 @@ enum class Act : uint16_t {
   drain,           ///< finish; value 0: 1 = the whole cluster does, so empty the queues
   // worker -> primary
   online = 64,     ///< the worker runs
-  query_listener,  ///< text: endpoint; values: index, backlog, v6only; payload: the blob that it offers
+  query_listener,  ///< text and values: wire/listen_query; payload: the blob that it offers
   listening,       ///< it listens on `endpoint`
   close,           ///< it no longer does
   leaving,         ///< it would like to be drained (it got SIGTERM)
@@ -29,7 +29,13 @@ enum class Act : uint16_t {
 };
 
 /// How connections arrive at a worker; in the answer to query_listener.
-enum class Arrival : uint32_t { shared_socket, slot_socket, handoff };
+enum class Arrival : uint32_t { shared_socket, slot_socket, handoff, own_socket };
+
+/// shared_socket, value 1 of the answer.
+enum SharedSocket : uint32_t {
+  kSharedListens = 1,  ///< it listens: the worker need not
+  kSharedKept = 2,     ///< others have it too: at the end only what is queued by then is ours
+};
 
 /// One control message: a fixed size, so that length is checked once, but for the few that have a payload. SOCK_SEQPACKET keeps its borders.
 struct Message {

@@ -52,6 +52,8 @@ class Acceptor {
   virtual int fd() const noexcept { return -1; }
   /// The queue is this worker's to empty before it leaves; `all_leave`: so do all others.
   virtual bool must_empty(bool all_leave) const noexcept = 0;
+  /// The worker drains and the queue is empty: nothing more can come. Else look again; the listener becomes readable for it.
+  virtual bool settled() noexcept { return true; }
   /// The worker drains; `all_leave`: so do all. What others could serve as well is no longer its business.
   virtual void retire(bool /*all_leave*/) noexcept {}
   /// siblings, adopt, disown.

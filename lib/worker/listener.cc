@@ -78,7 +78,7 @@ std::optional<Connection> Listener::Impl::accept() noexcept {
       error_ = taken.error();
       return std::nullopt;
     }
-    if (taken && draining) break;  // it was draining before we looked, so nothing more comes
+    if (taken && draining && acceptor_->settled()) break;  // it was draining before we looked, so nothing more comes
     if (taken) acceptor_->rest();
     wait(taken ? -1 : kBackOff_ms);
   }
@@ -107,7 +107,7 @@ Result<std::optional<Connection>> Listener::Impl::try_accept() noexcept {
   }
   auto taken = take(true);
   if (taken && !*taken) {
-    drained_ = draining;
+    drained_ = draining && acceptor_->settled();
     acceptor_->rest();
   }
   return taken;

@@ -15,12 +15,14 @@ namespace {
 
 class SharedAcceptor final : public Acceptor {
  public:
-  explicit SharedAcceptor(UniqueFd socket) : socket_(std::move(socket)) {}
+  /// `local`: a UNIX socket; `kept`: others have it too, and go on with it after us.
+  SharedAcceptor(UniqueFd socket, bool local, bool kept) : socket_(std::move(socket)), local_(local), kept_(kept) {}
 
   Result<Arrived> take(bool nonblocking) noexcept override {
     auto taken = accept_from(socket_.get(), nonblocking);
     if (!taken) return taken.error();
     served_ |= static_cast<bool>(*taken);
+    if (all_leave_) took_while_leaving(static_cast<bool>(*taken));
     return Arrived{std::move(*taken), {}};
   }
 
@@ -40,9 +42,11 @@ class SharedAcceptor final : public Acceptor {
     }
   }
 
-  bool must_empty(bool all_leave) const noexcept override { return all_leave; }
+  bool must_empty(bool all_leave) const noexcept override { return all_leave && still_ours_ != 0; }
   /// Out of the line of those who wait, whose wake-ups it would swallow.
   void retire(bool all_leave) noexcept override {
+    all_leave_ = all_leave;
+    if (all_leave && kept_) still_ours_ = accept_queue_length(socket_.get());
     if (!all_leave) leave();
   }
 
@@ -64,9 +68,19 @@ class SharedAcceptor final : public Acceptor {
     return {};
   }
 
+  /// A UNIX socket that refuses newcomers is readable for ever, and in one that others go on with newcomers queue.
+  void took_while_leaving(bool one) noexcept {
+    if (kept_) still_ours_ -= one && still_ours_ != 0 ? 1 : 0;
+    if ((local_ && !one) || (kept_ && (!one || still_ours_ == 0))) leave();
+  }
+
   UniqueFd socket_;
   std::vector<Line> lines_;
+  bool local_;
+  bool kept_;
   bool served_ = false;
+  bool all_leave_ = false;
+  uint32_t still_ours_ = UINT32_MAX;  // kept and leaving: of those in the queue
 };
 
 }  // namespace
@@ -75,8 +89,11 @@ Result<std::unique_ptr<Acceptor>> make_shared_acceptor(const Message& answer, Pa
   if (packet.fd_count != 1) return Error{EPROTO, "listener: one socket"};
   auto address = Endpoint::parse(answer.get_text());
   if (!address) return address.error();
-  if (auto listening = listen_on(packet.fds[0].get(), backlog, *address); !listening) return listening.error();
-  return std::unique_ptr<Acceptor>(std::make_unique<SharedAcceptor>(std::move(packet.fds[0])));
+  const bool listens = (answer.value[1] & kSharedListens) != 0;
+  if (!listens)
+    if (auto listening = listen_on(packet.fds[0].get(), backlog, *address); !listening) return listening.error();
+  return std::unique_ptr<Acceptor>(std::make_unique<SharedAcceptor>(
+      std::move(packet.fds[0]), address->family() == AF_UNIX, (answer.value[1] & kSharedKept) != 0));
 }
 
 }  // namespace lb

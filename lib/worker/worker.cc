@@ -7,6 +7,8 @@
 #include "sys/doorbell.hh"
 #include "sys/error.hh"
 #include "sys/process.hh"
+#include "sys/socket_options.hh"
+#include "wire/listen_query.hh"
 #include "worker/listener_impl.hh"
 #include "worker/worker_impl.hh"
 
@@ -154,21 +156,44 @@ Result<Message> Worker::Impl::ask(Message& question, std::string_view payload) n
   }
 }
 
-Result<Listener> Worker::Impl::listen(const Endpoint& endpoint, ListenOptions options) noexcept try {
+/// How connections arrive, as the primary answered.
+Result<std::unique_ptr<Acceptor>> Worker::Impl::make_acceptor(const Message& answer, const ListenOptions& options,
+                                                              OwnSocket own) noexcept {
+  switch (static_cast<Arrival>(answer.value[0])) {
+    case Arrival::shared_socket:
+      return make_shared_acceptor(answer, packet_, options.backlog);
+    case Arrival::slot_socket:
+      return make_slot_acceptor(place_, answer, packet_);
+    case Arrival::handoff:
+      return make_handoff_acceptor(place_, answer, packet_);
+    case Arrival::own_socket:
+      if (!own.fd) break;
+      return make_own_acceptor(std::move(own), options.backlog);
+  }
+  return Error{EPROTO, "listener: arrival"};
+}
+
+Result<Listener> Worker::Impl::listen(const Endpoint& endpoint, const ListenOptions& options) noexcept try {
+  if (auto good = check_options(options, endpoint); !good) return good.error();
+  const std::string text = endpoint.to_string();
+  const bool v6only = options.v6only && endpoint.family() == AF_INET6;
+  const std::string key = text + (v6only ? " v6only" : "") + (options.exclusive ? " exclusive" : "");
+  auto& used = indexes_[key];
+  ListenQuery query{endpoint, 0, options, {}};
+  while (used.count(query.index) != 0) ++query.index;
+  OwnSocket own;
+  if (options.exclusive) {
+    auto opened = OwnSocket::open(endpoint, options);
+    if (!opened) return opened.error();
+    own = std::move(*opened);
+    query.bound = own.address;
+  }
   Message question;
   question.act = Act::query_listener;
-  const std::string text = endpoint.to_string();
-  const std::string key = text + (options.v6only ? " v6only" : "");
-  auto& used = indexes_[key];
-  uint32_t index = 0;
-  while (used.count(index) != 0) ++index;
-  question.set_text(text);
   if (options.blob.size() > kBlobMax)
     return error_naming(EMSGSIZE, "listen " + text + ": ListenOptions::blob of " + std::to_string(options.blob.size()) +
                                       " bytes (allowed: 0 to " + std::to_string(kBlobMax) + ")");
-  question.value[0] = index;
-  question.value[1] = static_cast<uint32_t>(options.backlog);
-  question.value[2] = options.v6only ? 1 : 0;
+  if (auto packed = query.pack(question); !packed) return packed.error();
   auto answer = ask(question, options.blob);
   if (!answer) return answer.error();
   if (packet_.fds_lost) {
@@ -178,27 +203,15 @@ Result<Listener> Worker::Impl::listen(const Endpoint& endpoint, ListenOptions op
   if (answer->error != 0) return error_naming(answer->error, answer->get_text());
   auto address = Endpoint::parse(answer->get_text());
   if (answer->act != Act::listener || answer->endpoint >= LB_MAX_ENDPOINTS || !address) return Error{EPROTO, "listener"};
-
-  Result<std::unique_ptr<Acceptor>> acceptor = Error{EPROTO, "listener: arrival"};
-  switch (static_cast<Arrival>(answer->value[0])) {
-    case Arrival::shared_socket:
-      acceptor = make_shared_acceptor(*answer, packet_, options.backlog);
-      break;
-    case Arrival::slot_socket:
-      acceptor = make_slot_acceptor(place_, *answer, packet_);
-      break;
-    case Arrival::handoff:
-      acceptor = make_handoff_acceptor(place_, *answer, packet_);
-      break;
-  }
+  auto acceptor = make_acceptor(*answer, options, std::move(own));
   for (auto& fd : packet_.fds) fd.reset();
   if (!acceptor) {
     (void)send(Act::close, answer->endpoint);
     return acceptor.error();
   }
-  auto impl = std::make_unique<Listener::Impl>(*this, std::move(*acceptor), *address, answer->endpoint, key, index);
+  auto impl = std::make_unique<Listener::Impl>(*this, std::move(*acceptor), *address, answer->endpoint, key, query.index);
   impl->keep_blob({payload_.data(), answer->payload_length});
-  used.insert(index);
+  used.insert(query.index);
   listeners_[answer->endpoint] = impl.get();
   if (auto opened = impl->open(); !opened) return opened.error();
   if (auto sent = send(Act::listening, answer->endpoint); !sent) return sent.error();

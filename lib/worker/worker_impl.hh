@@ -13,6 +13,7 @@
 #include "wire/channel.hh"
 #include "wire/user_channel.hh"
 #include "worker/acceptor.hh"
+#include "worker/own_acceptor.hh"
 
 namespace lb {
 
@@ -38,7 +39,7 @@ class LB_HIDDEN Worker::Impl {
   /// For a worker that is so busy that it never waits: it must hear of a drain and of new siblings all the same.
   void dispatch_if_due() noexcept;
   void leave() noexcept;
-  Result<Listener> listen(const Endpoint& endpoint, ListenOptions options) noexcept;
+  Result<Listener> listen(const Endpoint& endpoint, const ListenOptions& options) noexcept;
   Result<void> send(std::span<const std::byte> bytes, int fd) noexcept;
   Result<void> on_message(std::function<void(UserMessage&)> callback) noexcept;
   /// A listener is closed: its index may be used again.
@@ -55,6 +56,7 @@ class LB_HIDDEN Worker::Impl {
   Result<void> wait_for_primary() noexcept;
   Result<void> send(Act act, uint32_t endpoint) noexcept;
   Result<Message> ask(Message& question, std::string_view payload = {}) noexcept;
+  Result<std::unique_ptr<Acceptor>> make_acceptor(const Message& answer, const ListenOptions& options, OwnSocket own) noexcept;
   void primary_gone() noexcept { draining_ = all_leave_ = true; }
 
   uint32_t id_;

@@ -23,7 +23,7 @@ Client::Client(const Endpoint& to, Number number)
   if (fd_ && ::connect(fd_.get(), to.address(), to.length()) == 0) {
     state_ = State::connected;
   } else if (errno != EINPROGRESS) {
-    end(errno == ECONNREFUSED ? State::refused : State::lost, errno);
+    end(errno == ECONNREFUSED || errno == ENOENT ? State::refused : State::lost, errno);  // ENOENT: a UNIX path is gone
   }
 }
 

@@ -165,6 +165,31 @@ TEST_P(Drain, sigterm_to_a_worker_drains_it) {
   }
 }
 
+TEST_P(Drain, worker_whose_queue_never_empties_hears_that_it_is_to_leave) {
+  if (policy() == "reuseport:hash") GTEST_SKIP() << "the kernel's own hash goes on sending it connections";
+  TestCluster cluster(policy());
+  ASSERT_TRUE(cluster.start(2, Style::blocking));
+  const Endpoint address = cluster.address();
+  Crowd crowd;
+  const auto keep_coming = [&] {
+    for (size_t left = crowd.size() - crowd.count(Client::State::finished); left < 400; ++left) {
+      crowd.connect(address, 1);
+      crowd[crowd.size() - 1].ask();
+    }
+  };
+  keep_coming();
+  ASSERT_TRUE(cluster->drain(1));
+  EXPECT_TRUE(cluster.wait_until(
+      "the worker to leave",
+      [&] {
+        keep_coming();
+        return cluster.event(Event::Kind::exit, 1) != nullptr;
+      },
+      &crowd));
+  EXPECT_TRUE(cluster.wait_finished(crowd));
+  cluster.expect_clean_shutdown();
+}
+
 TEST_P(DrainProcess, kill_ends_all_workers_at_once) {
   TestCluster cluster(setting());
   ASSERT_TRUE(cluster.start(3, Style::blocking));

@@ -94,6 +94,9 @@ class LB_API Cluster {
   class Impl;
 
   /// Reads LB_SCHED_POLICY and LB_STRICT; starts nothing. EINVAL for an unknown policy or an option out of range.
+  /// Also takes what systemd passes to a service (sd_listen_fds(3)) for `fd:` endpoints: LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES
+  /// are removed from the environment, which must not be read by another thread then; the descriptors become close-on-exec and stay
+  /// open. EINVAL, EBADF when the variables cannot be true.
   static Result<Cluster> create(Options options) noexcept;
   Cluster(Cluster&&) noexcept;
   Cluster& operator=(Cluster&&) noexcept;

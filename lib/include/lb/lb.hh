@@ -7,6 +7,7 @@
 #include <lb/command.hh>
 #include <lb/connection.hh>
 #include <lb/endpoint.hh>
+#include <lb/listen_options.hh>
 #include <lb/listener.hh>
 #include <lb/policy.hh>
 #include <lb/result.hh>

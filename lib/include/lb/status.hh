@@ -35,7 +35,8 @@ struct EndpointStatus {
   Endpoint address;         ///< as bound: port 0 has become a real port
   Policy requested;         ///< what was asked for
   Policy effective;         ///< what is in force
-  std::string rung;         ///< how: "eBPF, kernel backlog", "eBPF, in flight", "classic BPF", "kernel hash", "io_uring", "epoll", ...
+  std::string rung;         ///< how: "eBPF, kernel backlog", "eBPF, in flight", "classic BPF", "kernel hash", "io_uring", "epoll",
+                            ///< "exclusive to worker 3" (ListenOptions::exclusive), ...
   std::string reason;       ///< why it is not what was asked for, or not the top rung; empty if it is
   uint32_t queued = 0;      ///< connections in the primary's hands (round-robin) or in the one shared accept queue
   uint32_t queue_age_ms = 0;  ///< how long the oldest in the primary's hands has waited

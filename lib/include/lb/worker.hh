@@ -8,24 +8,12 @@
 #include <string_view>
 
 #include <lb/export.hh>
+#include <lb/listen_options.hh>
 #include <lb/listener.hh>
 #include <lb/result.hh>
 #include <lb/user_message.hh>
 
 namespace lb {
-
-/// Bytes of an endpoint's blob, at most.
-inline constexpr size_t kBlobMax = 4096;
-
-/// How a worker asks for an endpoint.
-struct ListenOptions {
-  int backlog = 511;     ///< listen(2)'s queue length, per listening socket; capped by net.core.somaxconn
-  bool v6only = false;   ///< IPV6_V6ONLY: do not take IPv4 clients on an IPv6 endpoint (ipv6(7))
-  /// What all workers on this endpoint are to have in common, such as TLS session ticket keys: the first that offers one sets it,
-  /// and later ones get that, whatever they offer (Listener::blob). 0 to kBlobMax bytes. It outlives the worker that set it, for
-  /// as long as the endpoint lives; the primary may set it beforehand (Cluster::set_blob).
-  std::string blob{};
-};
 
 /// True in a worker process: one that a cluster forked, and a program that one started, before and after from_environment. In a
 /// worker that is a thread: what the process is. (Node.js: isWorker; isMaster is its opposite.)
@@ -53,9 +41,21 @@ class LB_API Worker {
   /// Counts from 1 and is never used twice in a cluster, also not by a replacement.
   uint32_t id() const noexcept;
 
-  /// Asks the primary for an endpoint and listens on it. Workers that ask for the same endpoint share it; the nth listen
-  /// on one endpoint in this worker pairs with the nth in the others. Waits for the primary's answer.
+  /// Asks the primary for an endpoint and listens on it. Workers that ask for the same endpoint (address and `v6only`) share it; the
+  /// nth listen on one endpoint in this worker pairs with the nth in the others, so a second one on a fixed port or path is
+  /// EADDRINUSE. Waits for the primary's answer. `unix:` and `fd:` have one socket for all workers: `reuseport` is `shared` there, and
+  /// the status says so.
+  ///
+  /// `unix:/PATH`: what a dead server left there is replaced; EADDRINUSE if a server lives there; ENOTSOCK if it is no socket, which is
+  /// never removed. The primary removes the path when the last worker has closed the endpoint or the cluster ends, unless somebody has
+  /// replaced it; after SIGKILL it stays, for the next server to replace.
+  /// `fd:N`, `fd:NAME`: a listening or bound stream socket that was open in the primary when its cluster was made (EBADF, ENOTSOCK,
+  /// EPROTOTYPE, EISCONN, EINVAL, EPERM, ENOENT say why it is not). The primary works on a duplicate, so that it stays open for another
+  /// try. O_NONBLOCK is set on it, for all who hold it. A shutdown serves who waits in its queue by then; who comes later waits for
+  /// the next server.
+  ///
   /// Errors are bind(2)'s and listen(2)'s, from the primary, naming the endpoint: "bind tcp://127.0.0.1:80: Address already in use".
+  /// They are told to every worker that asks, nothing is remembered, and another attempt may succeed. EINVAL: see ListenOptions.
   Result<Listener> listen(std::string_view endpoint, ListenOptions options = {}) noexcept;
   Result<Listener> listen(const Endpoint& endpoint, ListenOptions options = {}) noexcept;
 

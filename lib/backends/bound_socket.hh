@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <cstdint>
+
+#include "backends/backend.hh"
+#include "sys/unix_path.hh"
+
+namespace lb {
+
+/// The one socket behind an endpoint, however it came to be: bound by us to an address or a path, or inherited. For the backends
+/// that have one socket for all workers; it hides from them what the kinds of endpoint do differently.
+class BoundSocket {
+ public:
+  /// Binds, or duplicates what was inherited. A UNIX or inherited socket listens then, a TCP socket does not yet.
+  static Result<BoundSocket> open(const Surroundings& around, const ListenRequest& request) noexcept;
+
+  int get() const noexcept { return fd_.get(); }
+  const Endpoint& address() const noexcept { return address_; }
+  bool listens() const noexcept { return listens_; }
+  /// The socket is somebody else's too: what is queued in it is not lost when we go.
+  bool inherited() const noexcept { return inherited_; }
+
+  /// Listens, or changes the backlog. An inherited socket that listens already is left as it is.
+  Result<void> listen(int backlog) noexcept;
+
+  /// Turns new clients away. TCP: their SYNs are dropped, so that handshakes under way complete. UNIX: shutdown(2) makes the kernel
+  /// refuse them from that moment on, while those in the queue can still be accepted. An inherited socket is left alone: newcomers
+  /// wait in its queue for whoever serves it next.
+  void refuse_new() noexcept;
+  /// After refuse_new: handshakes are under way. UNIX sockets have none.
+  bool handshaking() const noexcept;
+  /// After refuse_new: how many of those who wait are ours to serve; all of them (UINT32_MAX), unless it is inherited.
+  uint32_t ours() const noexcept;
+
+ private:
+  BoundSocket(UnixPath path, UniqueFd fd, Endpoint address) noexcept
+      : path_(std::move(path)), fd_(std::move(fd)), address_(address) {}
+
+  UnixPath path_;  // removed before the socket closes
+  UniqueFd fd_;
+  Endpoint address_;
+  bool listens_ = false;
+  bool inherited_ = false;
+};
+
+}  // namespace lb
