@@ -158,6 +158,11 @@ rlim_t descriptor_limit() {
 TEST_P(HandOff, N21_connections_that_every_worker_refuses_wait_for_one_that_takes_them) {
   TestCluster cluster(policy());
   ASSERT_TRUE(cluster.start(2, Style::blocking));
+  Crowd first;  // each serves once: a sanitizer asks for descriptors when it sees a type for the first time
+  first.connect(cluster.address(), 2);
+  ASSERT_TRUE(cluster.wait_greeted(first));
+  first.ask_all();
+  ASSERT_TRUE(cluster.wait_finished(first));
   for (const uint32_t id : {1, 2}) limit_descriptors(cluster.worker(id).pid, 3);
   Crowd crowd;
   crowd.connect(cluster.address(), 10);
@@ -167,14 +172,15 @@ TEST_P(HandOff, N21_connections_that_every_worker_refuses_wait_for_one_that_take
     for (const auto& load : cluster.endpoint().workers) sum += load.picks;
     return sum;
   };
+  const auto before = picks();
   ASSERT_TRUE(cluster.wait_until(
-      "both to refuse several times", [&] { return picks() >= 40; }, &crowd));
+      "both to refuse several times", [&] { return picks() >= before + 40; }, &crowd));
   EXPECT_EQ(crowd.greeted(), 0u);
   EXPECT_TRUE(cluster.wait_until(
       "all to be back", [&] { return cluster.endpoint().queued + untaken(cluster) == 10; }, &crowd));
   for (const uint32_t id : {1, 2}) limit_descriptors(cluster.worker(id).pid, 1024);
   EXPECT_TRUE(cluster.wait_finished(crowd));
-  EXPECT_EQ(cluster.board().not_once(10), 0u);
+  for (size_t i = 0; i < 10; ++i) EXPECT_EQ(cluster.board().served[i], i < 2 ? 2u : 1u) << "number " << i;
   EXPECT_EQ(cluster.endpoint().lost, 0u);
   cluster.expect_clean_shutdown();
 }
