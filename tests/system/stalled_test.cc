@@ -2,13 +2,13 @@
 // Workers that are there but cannot go on: stopped, out of descriptors, or slower than the clients.
 #include <fcntl.h>
 #include <poll.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <csignal>
 #include <optional>
 
 #include "contract.hh"
+#include "isolation.hh"
 
 namespace lb::test {
 namespace {
@@ -52,14 +52,6 @@ TEST_P(Stalled, what_waits_for_a_worker_that_is_stopped_while_busy_goes_to_anoth
   EXPECT_TRUE(cluster.wait_finished(crowd));
   EXPECT_EQ(cluster.board().not_once(crowd.size()), 0u);
   cluster.expect_clean_shutdown();
-}
-
-/// Sets how many descriptors the process may have, more or fewer than it has now.
-void limit_descriptors(pid_t pid, rlim_t count) {
-  rlimit limit{};
-  ASSERT_EQ(::prlimit(pid, RLIMIT_NOFILE, nullptr, &limit), 0);
-  limit.rlim_cur = count;
-  ASSERT_EQ(::prlimit(pid, RLIMIT_NOFILE, &limit, nullptr), 0);
 }
 
 TEST_P(StalledEveryWay, worker_without_free_descriptors_leaves_connections_to_others_and_recovers) {
