@@ -32,7 +32,7 @@ class Client {
   /// Begins to connect.
   Client(const Endpoint& to, Number number);
 
-  /// Sends the number, once connected. Until then the worker waits: blocking workers are busy.
+  /// Sends the number, once, when connected. Until then the worker waits: blocking workers are busy.
   void ask();
   /// Goes on as far as it can without waiting.
   void step();
@@ -59,6 +59,7 @@ class Client {
   State state_ = State::connecting;
   Number number_;
   bool asked_ = false;
+  bool sent_ = false;
   uint32_t worker_ = 0;
   pid_t pid_ = 0;
   int error_ = 0;

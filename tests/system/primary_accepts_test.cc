@@ -12,7 +12,8 @@ namespace lb::test {
 namespace {
 
 class PrimaryAccepts : public KindTest {};
-LB_FOR_EVERY_POLICY_AND_KIND(PrimaryAccepts);
+INSTANTIATE_TEST_SUITE_P(every, PrimaryAccepts,
+                         testing::Combine(testing::ValuesIn(kPolicies), testing::Values(WorkerKind::command)), kind_test_name);
 
 /// Answers all that waits for the primary; its clients ask by themselves.
 unsigned answer_waiting(Worker& worker, Listener& listener, Board& board) {

@@ -42,7 +42,12 @@ TEST_P(ServeEveryWay, client_that_leaves_early_disturbs_nobody) {
 class ServeEveryKind : public KindTest {};
 LB_FOR_EVERY_POLICY_AND_KIND(ServeEveryKind);
 
-TEST_P(ServeEveryKind, each_of_2000_connections_is_served_once) { serve_2000(setting(), Style::watch, kAnyPort); }
+class ServeOtherKind : public KindTest {};
+INSTANTIATE_TEST_SUITE_P(every, ServeOtherKind,
+                         testing::Combine(testing::ValuesIn(kPolicies), testing::Values(WorkerKind::command, WorkerKind::thread)),
+                         kind_test_name);
+
+TEST_P(ServeOtherKind, each_of_2000_connections_is_served_once) { serve_2000(setting(), Style::watch, kAnyPort); }
 
 class Serve : public PolicyTest {};
 LB_FOR_EVERY_POLICY(Serve);

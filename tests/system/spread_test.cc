@@ -32,6 +32,19 @@ TEST_P(SpreadEveryWay, N18_connections_one_at_a_time_spread_evenly) {
   cluster.expect_clean_shutdown();
 }
 
+/// Serves clients until each worker has had one: from then on all are known to wait for connections.
+bool warm_up(TestCluster& cluster, uint32_t first, uint32_t last) {
+  for (uint32_t id = first; id <= last; ++id) {
+    while (cluster.board().accepted[id] == 0) {
+      Crowd crowd;
+      crowd.connect(cluster.address(), 1);
+      crowd.ask_all();
+      if (!cluster.wait_finished(crowd)) return false;
+    }
+  }
+  return true;
+}
+
 class SpreadEveryKind : public KindTest {};
 LB_FOR_EVERY_POLICY_AND_KIND(SpreadEveryKind);
 
@@ -44,6 +57,7 @@ TEST_P(SpreadProcess, stays_even_after_a_worker_was_replaced) {
   ::kill(cluster.worker(1).pid, SIGKILL);
   ASSERT_TRUE(
       cluster.wait_until("the replacement", [&] { return cluster.event(Event::Kind::listening, 5) != nullptr; }));
+  ASSERT_TRUE(warm_up(cluster, 2, 5));
   const Load load({.to = cluster.address(), .count = 400, .at_once = 1});
   ASSERT_TRUE(cluster.wait_over(load));
   EXPECT_EQ(load.answered(), 400u) << load.describe();
@@ -60,26 +74,13 @@ bool hold_one_by_one(TestCluster& cluster, Crowd& crowd, size_t count) {
   return true;
 }
 
-/// Serves clients until each worker has had one: from then on all are known to wait for connections.
-bool warm_up(TestCluster& cluster, uint32_t workers) {
-  for (uint32_t id = 1; id <= workers; ++id) {
-    while (cluster.board().accepted[id] == 0) {
-      Crowd crowd;
-      crowd.connect(cluster.address(), 1);
-      crowd.ask_all();
-      if (!cluster.wait_finished(crowd)) return false;
-    }
-  }
-  return true;
-}
-
 /// False where reuseport had to fall to a rung that knows no load.
 bool selects_by_load(const TestCluster& cluster) { return cluster.endpoint().rung.rfind("eBPF", 0) == 0; }
 
 TEST_P(SpreadEveryKind, held_connections_are_shared_out_as_the_policy_promises) {
   TestCluster cluster(setting());
   ASSERT_TRUE(cluster.start(4, Style::watch));
-  ASSERT_TRUE(warm_up(cluster, 4));
+  ASSERT_TRUE(warm_up(cluster, 1, 4));
   Crowd crowd;
   ASSERT_TRUE(hold_one_by_one(cluster, crowd, 40));
   const auto held = crowd.per_worker();
