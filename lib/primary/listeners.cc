@@ -42,7 +42,8 @@ Result<Listeners::Answer> Listeners::query(Seat seat, const ListenQuery& asked) 
 Result<Listeners::Entry*> Listeners::open(const ListenQuery& asked, std::string key) {
   auto cell = free_cell();
   if (!cell) return cell.error();
-  auto entry = std::make_unique<Entry>(Entry{std::move(key), {asked.endpoint, asked.options, *cell, policy_, {}, asked.bound}, nullptr, {}});
+  ListenRequest request{asked.endpoint, asked.options, *cell, policy_, {}, asked.bound};
+  auto entry = std::make_unique<Entry>(Entry{std::move(key), std::move(request), nullptr, {}});
   auto backend = make_backend(entry->request);
   if (!backend) return backend.error();
   entry->backend = std::move(*backend);

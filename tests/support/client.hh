@@ -59,6 +59,7 @@ class Client {
   State state_ = State::connecting;
   Number number_;
   bool asked_ = false;
+  bool sent_ = false;
   uint32_t worker_ = 0;
   pid_t pid_ = 0;
   int error_ = 0;
