@@ -21,7 +21,7 @@ Result<BoundSocket> BoundSocket::open(const Surroundings& around, const ListenRe
   if (kind == Endpoint::Kind::unix_socket) {
     auto made = listen_at(request.endpoint, request.options);
     if (!made) return made.error();
-    BoundSocket socket(std::move(made->path), std::move(made->fd), request.endpoint);
+    BoundSocket socket(std::move(made->fd), std::move(made->path), request.endpoint);
     socket.listens_ = true;
     return socket;
   }
@@ -31,7 +31,7 @@ Result<BoundSocket> BoundSocket::open(const Surroundings& around, const ListenRe
   if (!fd) return fd.error();
   auto bound = local_address(fd->get());
   if (!bound) return bound.error();
-  BoundSocket socket({}, std::move(*fd), *bound);
+  BoundSocket socket(std::move(*fd), {}, *bound);
   if (!inherited) return socket;
   socket.listens_ = listens_already(socket.get());
   socket.inherited_ = true;

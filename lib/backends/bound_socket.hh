@@ -34,11 +34,11 @@ class BoundSocket {
   uint32_t ours() const noexcept;
 
  private:
-  BoundSocket(UnixPath path, UniqueFd fd, Endpoint address) noexcept
-      : path_(std::move(path)), fd_(std::move(fd)), address_(address) {}
+  BoundSocket(UniqueFd fd, UnixPath path, Endpoint address) noexcept
+      : fd_(std::move(fd)), path_(std::move(path)), address_(address) {}
 
-  UnixPath path_;  // removed before the socket closes
   UniqueFd fd_;
+  UnixPath path_;  // removed before the socket closes
   Endpoint address_;
   bool listens_ = false;
   bool inherited_ = false;

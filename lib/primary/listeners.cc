@@ -46,7 +46,8 @@ Result<Listeners::Answer> Listeners::query(Seat seat, const ListenQuery& asked) 
 Result<Listeners::Entry*> Listeners::create(const ListenQuery& asked, std::string key) {
   auto cell = free_cell();
   if (!cell) return cell.error();
-  auto entry = std::make_unique<Entry>(Entry{std::move(key), {asked.endpoint, asked.options, *cell, policy_, {}, asked.bound}, nullptr, {}});
+  ListenRequest request{asked.endpoint, asked.options, *cell, policy_, {}, asked.bound};
+  auto entry = std::make_unique<Entry>(Entry{std::move(key), std::move(request), nullptr, {}});
   entry->asked = asked.endpoint;
   if (auto opened = open(*entry); !opened) return opened.error();
   entries_.push_back(std::move(entry));

@@ -55,7 +55,8 @@ Result<void> check_bound(int fd, const Endpoint& endpoint) {
   if (!address) return unusable(endpoint, address.error().code, "its socket is neither IP nor UNIX");
   const bool bound = address->kind() == Endpoint::Kind::unix_socket ? !address->name().empty() : address->port() != 0;
   if (!bound) return unusable(endpoint, EINVAL, "its socket is not bound to an address");
-  if (!Endpoint::parse(address->to_string())) return unusable(endpoint, EINVAL, "its address, " + address->to_string() + ", is not absolute");
+  if (!Endpoint::parse(address->to_string()))
+    return unusable(endpoint, EINVAL, "its address, " + address->to_string() + ", is not absolute");
   return {};
 }
 
@@ -90,7 +91,8 @@ Result<void> InheritedSockets::read_environment() {
   if (!owner || *owner <= 0) return error_naming(EINVAL, "LISTEN_PID \"" + std::string(pid) + "\" is not a process id");
   if (*owner != ::getpid()) return {};
   const auto fds = number_in(count);
-  if (!fds || *fds <= 0 || *fds > INT16_MAX) return error_naming(EINVAL, "LISTEN_FDS \"" + std::string(count) + "\" is not a number of sockets");
+  if (!fds || *fds <= 0 || *fds > INT16_MAX)
+    return error_naming(EINVAL, "LISTEN_FDS \"" + std::string(count) + "\" is not a number of sockets");
   for (int fd = kFirst; fd < kFirst + *fds; ++fd) {
     if (::fcntl(fd, F_SETFD, FD_CLOEXEC) != 0)
       return error_naming(EBADF, "LISTEN_FDS " + std::string(count) + ": descriptor " + std::to_string(fd) + " is not open");
@@ -133,9 +135,10 @@ Result<int> InheritedSockets::number_of(const Endpoint& endpoint) const {
     if (passed.name == name) found.push_back(passed.fd);
   }
   if (found.size() == 1) return found.front();
-  if (found.empty())
-    return unusable(endpoint, ENOENT, passed_.empty() ? "no sockets were passed by name (LISTEN_FDS)" : "no socket has that name (there are: " + known + ")");
-  return unusable(endpoint, EINVAL, std::to_string(found.size()) + " sockets have that name: ask by number, from fd:" + std::to_string(found.front()) + " on");
+  if (passed_.empty()) return unusable(endpoint, ENOENT, "no sockets were passed by name (LISTEN_FDS)");
+  if (found.empty()) return unusable(endpoint, ENOENT, "no socket has that name (there are: " + known + ")");
+  return unusable(endpoint, EINVAL, std::to_string(found.size()) + " sockets have that name: ask by number, from fd:" +
+                                        std::to_string(found.front()) + " on");
 }
 
 Result<UniqueFd> InheritedSockets::open(const Endpoint& endpoint) const noexcept try {

@@ -58,7 +58,8 @@ Result<void> check_device(const ListenOptions& options, const Endpoint& endpoint
   if (endpoint.kind() == Kind::unix_socket) return bad_option(endpoint, "device", options.device, "allowed: for IP endpoints");
   const bool bad = std::any_of(options.device.begin(), options.device.end(), [](unsigned char c) { return c <= ' ' || c == '/'; });
   if (bad || options.device.size() >= IFNAMSIZ)
-    return bad_option(endpoint, "device", "\"" + options.device.substr(0, IFNAMSIZ) + "\"", "allowed: an interface's name, at most 15 bytes");
+    return bad_option(endpoint, "device", "\"" + options.device.substr(0, IFNAMSIZ) + "\"",
+                      "allowed: an interface's name, at most 15 bytes");
   return {};
 }
 

@@ -90,7 +90,7 @@ Result<UnixListener> listen_at_path(const Endpoint& endpoint, const ListenOption
     if (auto widened = widen(endpoint, path, options.permissions); !widened) return widened.error();
   }
   if (::listen(fd.get(), options.backlog) != 0) return naming("listen", endpoint);
-  return UnixListener{std::move(owned), std::move(fd)};
+  return UnixListener{std::move(fd), std::move(owned)};
 }
 
 }  // namespace
@@ -133,7 +133,7 @@ Result<UnixListener> listen_at(const Endpoint& endpoint, const ListenOptions& op
   if (path.starts_with('/')) return listen_at_path(endpoint, options, path, std::move(*fd));
   if (::bind(fd->get(), endpoint.address(), endpoint.length()) != 0) return naming("bind", endpoint);
   if (::listen(fd->get(), options.backlog) != 0) return naming("listen", endpoint);
-  return UnixListener{{}, std::move(*fd)};
+  return UnixListener{std::move(*fd), {}};
 } catch (...) {
   return Error{ENOMEM, "listen"};
 }

@@ -33,8 +33,8 @@ class UnixPath {
 };
 
 struct UnixListener {
-  UnixPath path;  // empty for an abstract name. Removed before the socket closes
   UniqueFd fd;
+  UnixPath path;  // empty for an abstract name; removed before the socket closes
 };
 
 /// Binds a UNIX endpoint and listens. What a dead server left at the path is replaced; EADDRINUSE if a server lives there; ENOTSOCK

@@ -105,13 +105,13 @@ Result<OwnSocket> OwnSocket::open(const Endpoint& endpoint, const ListenOptions&
   if (endpoint.kind() == Endpoint::Kind::unix_socket) {
     auto made = listen_at(endpoint, options);
     if (!made) return made.error();
-    return OwnSocket{std::move(made->path), std::move(made->fd), endpoint};
+    return OwnSocket{std::move(made->fd), std::move(made->path), endpoint};
   }
   auto fd = bind_to(endpoint, {.v6only = options.v6only, .more = &options});
   if (!fd) return fd.error();
   auto address = local_address(fd->get());
   if (!address) return address.error();
-  return OwnSocket{{}, std::move(*fd), *address};
+  return OwnSocket{std::move(*fd), {}, *address};
 }
 
 Result<std::unique_ptr<Acceptor>> make_own_acceptor(OwnSocket socket, int backlog) noexcept {

@@ -14,8 +14,8 @@ namespace lb {
 
 /// A socket that a worker has bound for itself alone (ListenOptions::exclusive), on its way to an acceptor.
 struct OwnSocket {
-  UnixPath path;  // removed before the socket closes
   UniqueFd fd;
+  UnixPath path;  // removed before the socket closes
   Endpoint address;
 
   /// Binds; a UNIX socket listens then, a TCP socket does not yet. Errors name the endpoint.

@@ -30,7 +30,7 @@ Client::Client(const Endpoint& to, Number number)
 
 void Client::ask() {
   asked_ = true;
-  if (over() || state_ == State::connecting || std::exchange(sent_, true)) return;
+  if (over() || state_ == State::connecting || std::exchange(sent_, true)) return;  // twice would earn it a reset
   const ssize_t sent = ::send(fd_.get(), &number_, sizeof number_, MSG_NOSIGNAL);
   if (sent != sizeof number_) end(State::lost, errno);
 }

@@ -43,11 +43,11 @@ class LB_API Worker {
 
   /// Asks the primary for an endpoint and listens on it. Workers that ask for the same endpoint (address and `v6only`) share it; the
   /// nth listen on one endpoint in this worker pairs with the nth in the others, so a second one on a fixed port or path is
-  /// EADDRINUSE. Waits for the primary's answer. `unix:` and `fd:` have one socket for all workers: `reuseport` is `shared` there, and
-  /// the status says so.
+  /// EADDRINUSE. Waits for the primary's answer. `unix:` and `fd:` have one socket for all workers: `reuseport` is `shared`
+  /// there, and the status says so.
   ///
-  /// `unix:/PATH`: what a dead server left there is replaced; EADDRINUSE if a server lives there; ENOTSOCK if it is no socket, which is
-  /// never removed. The primary removes the path when the last worker has closed the endpoint or the cluster ends, unless somebody has
+  /// `unix:/PATH`: what a dead server left there is replaced; EADDRINUSE if a server lives there; ENOTSOCK if it is no socket,
+  /// which is never removed. The primary removes the path when the last worker has closed the endpoint or the cluster ends, unless somebody has
   /// replaced it; after SIGKILL it stays, for the next server to replace.
   /// `fd:N`, `fd:NAME`: a listening or bound stream socket that was open in the primary when its cluster was made (EBADF, ENOTSOCK,
   /// EPROTOTYPE, EISCONN, EINVAL, EPERM, ENOENT say why it is not). The primary works on a duplicate, so that it stays open for another
