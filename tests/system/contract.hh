@@ -33,6 +33,7 @@ inline std::string policy_test_name(const testing::TestParamInfo<const char*>& i
 
 /// One behaviour under one policy with one kind of worker.
 inline constexpr WorkerKind kKinds[] = {WorkerKind::forked, WorkerKind::command, WorkerKind::thread};
+inline constexpr WorkerKind kOtherKinds[] = {WorkerKind::command, WorkerKind::thread};    // where StyleTest has the forked one
 inline constexpr WorkerKind kProcessKinds[] = {WorkerKind::forked, WorkerKind::command};  // a thread cannot be killed alone
 class KindTest : public testing::TestWithParam<std::tuple<const char*, WorkerKind>> {
  protected:
@@ -60,6 +61,9 @@ inline std::string style_test_name(const testing::TestParamInfo<std::tuple<const
   INSTANTIATE_TEST_SUITE_P(every, suite, testing::ValuesIn(kPolicies), policy_test_name)
 #define LB_FOR_EVERY_POLICY_AND_KIND(suite)                                                                         \
   INSTANTIATE_TEST_SUITE_P(every, suite, testing::Combine(testing::ValuesIn(kPolicies), testing::ValuesIn(kKinds)), \
+                           kind_test_name)
+#define LB_FOR_EVERY_POLICY_AND_OTHER_KIND(suite)                                                                        \
+  INSTANTIATE_TEST_SUITE_P(every, suite, testing::Combine(testing::ValuesIn(kPolicies), testing::ValuesIn(kOtherKinds)), \
                            kind_test_name)
 #define LB_FOR_EVERY_POLICY_AND_PROCESS_KIND(suite)                                                      \
   INSTANTIATE_TEST_SUITE_P(every, suite,                                                                 \

@@ -43,9 +43,7 @@ class ServeEveryKind : public KindTest {};
 LB_FOR_EVERY_POLICY_AND_KIND(ServeEveryKind);
 
 class ServeOtherKind : public KindTest {};
-INSTANTIATE_TEST_SUITE_P(every, ServeOtherKind,
-                         testing::Combine(testing::ValuesIn(kPolicies), testing::Values(WorkerKind::command, WorkerKind::thread)),
-                         kind_test_name);
+LB_FOR_EVERY_POLICY_AND_OTHER_KIND(ServeOtherKind);
 
 TEST_P(ServeOtherKind, each_of_2000_connections_is_served_once) { serve_2000(setting(), Style::watch, kAnyPort); }
 
