@@ -48,10 +48,12 @@ TEST_P(Sharing, N9_second_listen_of_a_worker_on_a_fixed_port_is_eaddrinuse) {
   auto& board = cluster.board();
   ASSERT_TRUE(cluster.start(2, [&](Worker& worker) {
     auto listener = worker.listen(kAnyPort).value();
-    const auto first = worker.listen(listener.address());   // another key, so another socket, for a port that is taken
-    if (first.error().code != EADDRINUSE) return board.fail("got: " + first.error().message());
+    const auto second = worker.listen(listener.address());  // another key, so another socket, for a port that is taken
+    if (second.error().code != EADDRINUSE) return board.fail("got: " + second.error().message());
+    ++board.flag[0];
     return answer_all(worker, listener, Style::blocking, board);
   }));
+  ASSERT_TRUE(cluster.wait_until("both to be told", [&] { return board.flag[0] == 2; }));
   Crowd crowd;
   crowd.connect(cluster.address(), 10);
   crowd.ask_all();
