@@ -48,7 +48,7 @@ struct Surroundings {
 /// What a worker asked for.
 struct ListenRequest {
   Endpoint endpoint;
-  int backlog = 0;
+  int backlog = 0;    ///< udp: SO_RCVBUF in bytes, 0: the default
   bool v6only = false;
   uint32_t cell = 0;  ///< index of the endpoint's cell on the workers' pages
   Policy policy;      ///< as requested
@@ -87,6 +87,8 @@ class EndpointBackend {
 Result<std::unique_ptr<EndpointBackend>> make_shared_backend(Surroundings& around, const ListenRequest& request) noexcept;
 Result<std::unique_ptr<EndpointBackend>> make_reuseport_backend(Surroundings& around, const ListenRequest& request) noexcept;
 Result<std::unique_ptr<EndpointBackend>> make_round_robin_backend(Surroundings& around, const ListenRequest& request) noexcept;
+/// For udp://: what the policy means for datagrams.
+Result<std::unique_ptr<EndpointBackend>> make_datagram_backend(Surroundings& around, const ListenRequest& request) noexcept;
 
 /// True when the kernel runs our eBPF selection: what `auto` decides by.
 bool ebpf_selection_works(const Scoreboard& scoreboard) noexcept;

@@ -39,6 +39,7 @@ Result<Listeners::Answer> Listeners::query(Seat seat, const Endpoint& endpoint, 
 }
 
 Result<std::unique_ptr<EndpointBackend>> Listeners::make_backend(ListenRequest& request) noexcept {
+  if (request.endpoint.kind() == Endpoint::Kind::udp) return make_datagram_backend(around_, request);
   if (request.policy.backend == Backend::automatic)
     request.policy.backend = ebpf_selection_works(around_.scoreboard) ? Backend::reuseport : Backend::round_robin;
   switch (request.policy.backend) {

@@ -27,7 +27,7 @@ enum class Act : uint16_t {
 };
 
 /// How connections arrive at a worker; in the answer to query_listener.
-enum class Arrival : uint32_t { shared_socket, slot_socket, handoff };
+enum class Arrival : uint32_t { shared_socket, slot_socket, handoff, datagram_socket };
 
 /// One control message: a fixed size, so that length is checked once. SOCK_SEQPACKET keeps its borders.
 struct Message {

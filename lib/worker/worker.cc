@@ -129,6 +129,8 @@ Result<Listener> Worker::Impl::listen(const Endpoint& endpoint, ListenOptions op
   Message question;
   question.act = Act::query_listener;
   const std::string text = endpoint.to_string();
+  if (endpoint.kind() == Endpoint::Kind::udp)
+    return error_naming(EPROTOTYPE, "listen " + text + ": datagrams are not accepted (for udp:// call bind)");
   const std::string key = text + (options.v6only ? " v6only" : "");
   auto& used = indexes_[key];
   uint32_t index = 0;
@@ -158,6 +160,8 @@ Result<Listener> Worker::Impl::listen(const Endpoint& endpoint, ListenOptions op
     case Arrival::handoff:
       acceptor = make_handoff_acceptor(place_, *answer, packet_);
       break;
+    case Arrival::datagram_socket:
+      break;
   }
   for (auto& fd : packet_.fds) fd.reset();
   if (!acceptor) {
@@ -174,8 +178,8 @@ Result<Listener> Worker::Impl::listen(const Endpoint& endpoint, ListenOptions op
   return Error{ENOMEM, "listen"};
 }
 
-void Worker::Impl::forget(Listener::Impl* listener, uint32_t cell, const std::string& key, uint32_t index) noexcept {
-  if (const auto found = listeners_.find(cell); found != listeners_.end() && found->second == listener) listeners_.erase(found);
+void Worker::Impl::forget(Inlet* inlet, uint32_t cell, const std::string& key, uint32_t index) noexcept {
+  if (const auto found = listeners_.find(cell); found != listeners_.end() && found->second == inlet) listeners_.erase(found);
   indexes_[key].erase(index);
   (void)send(Act::close, cell);
 }

@@ -10,6 +10,7 @@
 
 #include "wire/channel.hh"
 #include "worker/acceptor.hh"
+#include "worker/inlet.hh"
 
 namespace lb {
 
@@ -26,8 +27,9 @@ class LB_HIDDEN Worker::Impl {
 
   Result<void> dispatch() noexcept;
   Result<Listener> listen(const Endpoint& endpoint, ListenOptions options) noexcept;
-  /// A listener is closed: its index may be used again.
-  void forget(Listener::Impl* listener, uint32_t cell, const std::string& key, uint32_t index) noexcept;
+  Result<DatagramSocket> bind(const Endpoint& endpoint, DatagramOptions options) noexcept;
+  /// A listener or datagram socket is closed: its index may be used again.
+  void forget(Inlet* inlet, uint32_t cell, const std::string& key, uint32_t index) noexcept;
   /// Tells the primary that the exit that follows is meant.
   void announce_exit() noexcept;
 
@@ -47,7 +49,7 @@ class LB_HIDDEN Worker::Impl {
   UniqueFd events_;  // epoll: channel and stop
   Workplace place_;
   Packet packet_;    // descriptors of the message at hand
-  std::map<uint32_t, Listener::Impl*> listeners_;        // by cell
+  std::map<uint32_t, Inlet*> listeners_;                 // by cell; datagram sockets too
   std::map<std::string, std::set<uint32_t>> indexes_;    // of the listeners on one endpoint
   bool draining_ = false;
   bool all_leave_ = false;

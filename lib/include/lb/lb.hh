@@ -5,6 +5,7 @@
 
 #include <lb/cluster.hh>
 #include <lb/connection.hh>
+#include <lb/datagram.hh>
 #include <lb/endpoint.hh>
 #include <lb/listener.hh>
 #include <lb/policy.hh>

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string_view>
 
+#include <lb/datagram.hh>
 #include <lb/export.hh>
 #include <lb/listener.hh>
 #include <lb/result.hh>
@@ -34,6 +35,11 @@ class LB_API Worker {
   /// Errors are bind(2)'s and listen(2)'s, from the primary, naming the endpoint: "bind tcp://127.0.0.1:80: Address already in use".
   Result<Listener> listen(std::string_view endpoint, ListenOptions options = {}) noexcept;
   Result<Listener> listen(const Endpoint& endpoint, ListenOptions options = {}) noexcept;
+
+  /// Asks the primary for a `udp://` endpoint; otherwise as `listen`. EPROTOTYPE: the endpoint is for connections, so `listen` is the
+  /// call, as `listen` says of `udp://` endpoints. While it is bound, another server on the port gets EADDRINUSE.
+  Result<DatagramSocket> bind(std::string_view endpoint, DatagramOptions options = {}) noexcept;
+  Result<DatagramSocket> bind(const Endpoint& endpoint, DatagramOptions options = {}) noexcept;
 
   /// Readable when the primary has something to say; then call `dispatch`. For event loops: accept() does both by itself.
   int fd() const noexcept;
