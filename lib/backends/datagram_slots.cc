@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Datagrams under `reuseport`: one SO_REUSEPORT socket for each slot, made and kept for life by the primary, so that a queue
 // outlives its worker. A program in the kernel gives each new flow a slot and keeps it there (bpf/flow.bpf.h). The workers' side is
-// in worker/datagram. Down the ladder: eBPF with flows and receive queues, eBPF with flows, the kernel's own hash. A classic program
-// is no rung here: it could pick ready slots alone, but not the same one twice.
+// in worker/datagram. Down the ladder: eBPF with flows and receive queues, eBPF with flows, the kernel's own hash. A classic
+// program is no rung here: it could pick ready slots alone, but not the same one twice.
 #include <optional>
 
 #include "backends/datagram.hh"

@@ -14,6 +14,7 @@ namespace {
 
 class Sticky : public PolicyTest {
  protected:
+  void known_flow_stays(const char* endpoint);
   static bool wait_answers(TestCluster& cluster, DatagramClients& clients) {
     return cluster.wait_until("the answers", [&] { return clients.step(), clients.all_answered(); });
   }
@@ -26,9 +27,9 @@ class Sticky : public PolicyTest {
 INSTANTIATE_TEST_SUITE_P(every, Sticky, testing::Values("reuseport", "reuseport:p2c", "reuseport:hash", "reuseport:random"),
                          policy_test_name);
 
-TEST_P(Sticky, N39_known_flow_stays_with_its_worker) {
+void Sticky::known_flow_stays(const char* endpoint) {
   TestCluster cluster(policy());
-  ASSERT_TRUE(cluster.start(4, replying(Style::watch, cluster.board())));
+  ASSERT_TRUE(cluster.start(4, replying(Style::watch, cluster.board(), endpoint)));
   DatagramClients clients(cluster.address(), 48);
   clients.ask_all();
   ASSERT_TRUE(wait_answers(cluster, clients));
@@ -41,6 +42,9 @@ TEST_P(Sticky, N39_known_flow_stays_with_its_worker) {
   }
   cluster.expect_clean_shutdown();
 }
+
+TEST_P(Sticky, N39_known_flow_stays_with_its_worker) { known_flow_stays(kAnyUdpPort); }
+TEST_P(Sticky, N39_known_flow_over_ipv6_stays_with_its_worker) { known_flow_stays("udp://[::1]:0"); }
 
 TEST_P(Sticky, N39_only_the_flows_of_a_drained_worker_move) {
   if (policy() == "reuseport:hash") GTEST_SKIP() << "the kernel's hash goes on sending to the socket of a worker that left";

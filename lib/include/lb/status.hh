@@ -24,7 +24,8 @@ struct WorkerLoad {
   uint64_t accepted = 0;   ///< connections that this worker has taken from this endpoint since it started; datagrams on `udp://`
   uint32_t backlog = 0;    ///< waiting for this worker alone: its socket's accept queue, or handed off and not yet taken;
                            ///< `udp://`: bytes of memory that its socket's receive queue takes
-  uint64_t picks = 0;      ///< times that its slot was picked: by the program (reuseport; `udp://`: for a flow), by the primary (round-robin)
+  uint64_t picks = 0;      ///< times that its slot was picked: by the program (reuseport; for a flow on `udp://`), by the primary
+                           ///< (round-robin)
 };
 
 struct EndpointStatus {

@@ -33,11 +33,12 @@ class LB_API Worker {
   /// Asks the primary for an endpoint and listens on it. Workers that ask for the same endpoint share it; the nth listen
   /// on one endpoint in this worker pairs with the nth in the others. Waits for the primary's answer.
   /// Errors are bind(2)'s and listen(2)'s, from the primary, naming the endpoint: "bind tcp://127.0.0.1:80: Address already in use".
+  /// EPROTOTYPE for `udp://`, which has no connections: call `bind`.
   Result<Listener> listen(std::string_view endpoint, ListenOptions options = {}) noexcept;
   Result<Listener> listen(const Endpoint& endpoint, ListenOptions options = {}) noexcept;
 
-  /// Asks the primary for a `udp://` endpoint; otherwise as `listen`. EPROTOTYPE: the endpoint is for connections, so `listen` is the
-  /// call, as `listen` says of `udp://` endpoints. While it is bound, another server on the port gets EADDRINUSE.
+  /// Asks the primary for a `udp://` endpoint; sharing, index and errors are as for `listen`. EPROTOTYPE: the endpoint is for
+  /// connections, so `listen` is the call; EINVAL: an option out of range. Another server on the port gets EADDRINUSE.
   Result<DatagramSocket> bind(std::string_view endpoint, DatagramOptions options = {}) noexcept;
   Result<DatagramSocket> bind(const Endpoint& endpoint, DatagramOptions options = {}) noexcept;
 
