@@ -196,7 +196,7 @@ TEST_P(Datagrams, size_truncation_and_addresses_are_reported) {
     std::array<std::byte, 4> buffer{};
     for (int i = 0; i < 3; ++i) {
       const auto datagram = socket.receive(buffer);
-      board.flag[i] = static_cast<uint32_t>(datagram->size) + (datagram->truncated ? 100 : 0);
+      board.flag[static_cast<size_t>(i)] = static_cast<uint32_t>(datagram->size) + (datagram->truncated ? 100 : 0);
       if (datagram->to != socket.address()) board.fail("to: " + datagram->to.to_string());
       const std::string from = datagram->from.to_string();
       if (!socket.reply(*datagram, std::as_bytes(std::span(from)))) board.fail("reply");
@@ -206,7 +206,7 @@ TEST_P(Datagrams, size_truncation_and_addresses_are_reported) {
   const UniqueFd client(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   const Endpoint to = cluster.address();
   ASSERT_EQ(::connect(client.get(), to.address(), to.length()), 0);
-  for (const size_t size : {0, 4, 5}) ASSERT_EQ(::send(client.get(), "12345", size, 0), static_cast<ssize_t>(size));
+  for (const size_t size : {size_t{0}, size_t{4}, size_t{5}}) ASSERT_EQ(::send(client.get(), "12345", size, 0), static_cast<ssize_t>(size));
   ASSERT_TRUE(cluster.wait_until("the datagrams", [&] { return board.flag[2] != 0; }));
   EXPECT_EQ(board.flag[0], 0u);
   EXPECT_EQ(board.flag[1], 4u);
