@@ -42,18 +42,32 @@ __noinline __u64 batch_by_scoreboard(__u64 best, __u32 batch, __u32 seed, __u32 
 	return best_of_batch(&w, batch, SCOREBOARD);
 }
 
-__noinline __u64 batch_by_probe(__u64 best, __u32 batch, __u32 seed, __u64 ptrs, bool tcp)
+__noinline __u64 batch_by_probe(__u64 best, __u32 batch, __u32 seed, __u64 ptrs)
 {
-	struct walk w = {.best = best, .seed = seed, .ptrs = ptrs, .tcp = tcp};
+	struct walk w = {.best = best, .seed = seed, .ptrs = ptrs};
 
 	return best_of_batch(&w, batch, PROBE);
 }
 
-__noinline __u64 batch_by_cast(__u64 best, __u32 batch, __u32 seed, __u64 ptrs, bool tcp)
+__noinline __u64 batch_by_cast(__u64 best, __u32 batch, __u32 seed, __u64 ptrs)
 {
-	struct walk w = {.best = best, .seed = seed, .ptrs = ptrs, .tcp = tcp};
+	struct walk w = {.best = best, .seed = seed, .ptrs = ptrs};
 
 	return best_of_batch(&w, batch, CAST);
+}
+
+__noinline __u64 batch_by_flows(__u64 best, __u32 batch, __u32 seed, __u32 window)
+{
+	struct walk w = {.best = best, .seed = seed, .window = window};
+
+	return best_of_batch(&w, batch, FLOWS);
+}
+
+__noinline __u64 batch_by_flows_probe(__u64 best, __u32 batch, __u32 seed, __u32 window, __u64 ptrs)
+{
+	struct walk w = {.best = best, .seed = seed, .window = window, .ptrs = ptrs};
+
+	return best_of_batch(&w, batch, FLOWS_PROBE);
 }
 
 static __always_inline void weigh_batch(struct walk *w, __u32 batch, enum source source)
@@ -61,9 +75,13 @@ static __always_inline void weigh_batch(struct walk *w, __u32 batch, enum source
 	if (source == SCOREBOARD)
 		w->best = batch_by_scoreboard(w->best, batch, w->seed, w->endpoint, w->now_ns);
 	else if (source == PROBE)
-		w->best = batch_by_probe(w->best, batch, w->seed, w->ptrs, w->tcp);
+		w->best = batch_by_probe(w->best, batch, w->seed, w->ptrs);
+	else if (source == FLOWS)
+		w->best = batch_by_flows(w->best, batch, w->seed, w->window);
+	else if (source == FLOWS_PROBE)
+		w->best = batch_by_flows_probe(w->best, batch, w->seed, w->window, w->ptrs);
 	else
-		w->best = batch_by_cast(w->best, batch, w->seed, w->ptrs, w->tcp);
+		w->best = batch_by_cast(w->best, batch, w->seed, w->ptrs);
 }
 
 static __always_inline long walk_word(__u32 word, struct walk *w, enum source source)
@@ -93,6 +111,16 @@ static long walk_word_cast(__u32 word, struct walk *w)
 	return walk_word(word, w, CAST);
 }
 
+static long walk_word_flows(__u32 word, struct walk *w)
+{
+	return walk_word(word, w, FLOWS);
+}
+
+static long walk_word_flows_probe(__u32 word, struct walk *w)
+{
+	return walk_word(word, w, FLOWS_PROBE);
+}
+
 /* The slot with the smallest load of all that are ready. The verifier checks the body of a bpf_loop once, not for each turn. */
 static __always_inline void walk_all(struct walk *w, enum source source)
 {
@@ -102,6 +130,10 @@ static __always_inline void walk_all(struct walk *w, enum source source)
 		bpf_loop(words, walk_word_scoreboard, w, 0);
 	else if (source == PROBE)
 		bpf_loop(words, walk_word_probe, w, 0);
+	else if (source == FLOWS)
+		bpf_loop(words, walk_word_flows, w, 0);
+	else if (source == FLOWS_PROBE)
+		bpf_loop(words, walk_word_flows_probe, w, 0);
 	else
 		bpf_loop(words, walk_word_cast, w, 0);
 }

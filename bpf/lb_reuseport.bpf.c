@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 /*
  * Picks the slot of a reuseport group that can serve a new connection soonest. The kernel runs it once for each SYN, once
- * more for the ACK of a handshake made with SYN cookies, for each datagram, and for each connection that a closed listener
- * leaves behind. Three programs, of which one is loaded:
+ * more for the ACK of a handshake made with SYN cookies, and for each connection that a closed listener leaves behind; or for
+ * each datagram. Five programs, of which one is loaded:
  *
  *   select_kernel_cast  reads what waits at each slot from the kernel's own sockets: CAP_BPF, CAP_PERFMON, BTF, 6.2
  *   select_kernel       the same with a helper for each read, on older kernels
  *   select_scoreboard   counts its own picks until the workers report them settled: CAP_BPF
+ *   select_flow_kernel  datagrams: a known flow to its slot, a new one by the flows and what waits at each: as select_kernel
+ *   select_flow         the same without what waits: CAP_BPF
  *
  * User space writes group and pages at any moment, so no value of theirs is trusted: indexes are masked, sums are clamped.
  * Whatever fails, the program passes without a choice and the kernel's hash decides: it never refuses a connection.
  */
 #include <linux/bpf.h>
-#include <linux/in.h>
 #include <linux/tcp.h>
 
 #include "choose.bpf.h"
@@ -38,8 +39,6 @@ static __always_inline enum arrival arrival_of(struct sk_reuseport_md *md)
 
 	if (md->migrating_sk)
 		return MIGRATION;
-	if (md->ip_protocol != IPPROTO_TCP)
-		return CONNECTION;
 	if ((void *)(tcp + 1) > md->data_end)
 		return STRAY;
 	return !tcp->rst && tcp->syn != tcp->ack ? CONNECTION : STRAY;
@@ -62,7 +61,7 @@ static __always_inline void count_pick(const struct walk *w, __u32 slot, enum so
 	p->made_at[number % LB_PICK_TIMES] = bpf_ktime_get_ns() >> 10;
 }
 
-static __always_inline bool start(struct walk *w, struct sk_reuseport_md *md, enum source source)
+static __always_inline bool start(struct walk *w, enum source source)
 {
 	__u64 first = word_at(&group, 0);
 
@@ -73,12 +72,14 @@ static __always_inline bool start(struct walk *w, struct sk_reuseport_md *md, en
 	w->seed = bpf_get_prandom_u32();
 	w->ready = 0;
 	w->best = NOBODY;
-	w->tcp = md->ip_protocol == IPPROTO_TCP;
-	if (source == SCOREBOARD)
+	if (source == FLOWS)
+		return true;
+	if (source == SCOREBOARD) {
 		w->now_ns = bpf_ktime_get_coarse_ns();
-	else
-		w->ptrs = address_of_sockets();
-	return source == SCOREBOARD || w->ptrs;
+		return true;
+	}
+	w->ptrs = address_of_sockets();
+	return w->ptrs;
 }
 
 static __always_inline int pick(struct sk_reuseport_md *md, enum source source)
@@ -89,7 +90,7 @@ static __always_inline int pick(struct sk_reuseport_md *md, enum source source)
 
 	if (arrival == STRAY)
 		return leave(LB_EXIT_STRAY);
-	if (!start(&w, md, source))
+	if (!start(&w, source))
 		return leave(LB_EXIT_NO_GROUP);
 	slot = choose(&w, source);
 	if (bpf_sk_select_reuseport(md, &sockets, &slot, 0))
@@ -100,6 +101,69 @@ static __always_inline int pick(struct sk_reuseport_md *md, enum source source)
 	if (arrival == MIGRATION)
 		return leave(LB_EXIT_MIGRATED);
 	return leave(w.ready == 1 ? LB_EXIT_SINGLE : LB_EXIT_PICKED);
+}
+
+/*
+ * The flow gets a home at the slot. Another CPU may be doing the same for another datagram of it, which then decides: true if
+ * so, with its slot. A table that has no room for the moment leaves the flow homeless, and its next datagram comes here again.
+ */
+static __always_inline bool beaten(__u32 flow, __u64 *home, __u64 old, __u64 fresh, __u32 *slot)
+{
+	if (home) {
+		if (__sync_val_compare_and_swap(home, old, fresh) == old)
+			return false;
+	} else {
+		if (!bpf_map_update_elem(&flows, &flow, &fresh, BPF_NOEXIST))
+			return false;
+		home = bpf_map_lookup_elem(&flows, &flow);
+		if (!home)
+			return false;
+	}
+	*slot = slot_of(READ_ONCE(*home));
+	return true;
+}
+
+/* A flow that is not at home, be it new or because its worker has left. */
+static __always_inline int settle_flow(struct sk_reuseport_md *md, __u64 *home, __u64 old, __u32 window, enum source source)
+{
+	struct lb_slot_picks *p;
+	struct walk w = {};
+	__u32 slot;
+
+	w.window = window;
+	if (!start(&w, source))
+		return leave(LB_EXIT_NO_GROUP);
+	slot = choose(&w, source);
+	if (bpf_sk_select_reuseport(md, &sockets, &slot, 0))
+		return leave(LB_EXIT_SELECT_FAILED);
+	if (!w.ready)
+		return leave(LB_EXIT_NO_READY);
+	if (beaten(md->hash, home, old, home_at(slot, tenant_of(slot), window), &slot))
+		return leave(bpf_sk_select_reuseport(md, &sockets, &slot, 0) ? LB_EXIT_SELECT_FAILED : LB_EXIT_KNOWN);
+	p = bpf_map_lookup_elem(&picks, &slot);
+	if (p) {
+		__sync_fetch_and_add(&p->picks, 1);
+		count_flow(p, window, false);
+	}
+	if (home)
+		return leave(LB_EXIT_MOVED);
+	return leave(w.ready == 1 ? LB_EXIT_SINGLE : LB_EXIT_PICKED);
+}
+
+static __always_inline int pick_for_flow(struct sk_reuseport_md *md, enum source source)
+{
+	__u32 flow = md->hash, window = window_now(), slot;
+	__u64 *home = bpf_map_lookup_elem(&flows, &flow);
+	__u64 old = home ? READ_ONCE(*home) : 0;
+
+	if (home && at_home(old)) {
+		slot = slot_of(old);
+		if (!bpf_sk_select_reuseport(md, &sockets, &slot, 0)) {
+			keep_count(home, old, window);
+			return leave(LB_EXIT_KNOWN);
+		}
+	}
+	return settle_flow(md, home, old, window, source);
 }
 
 SEC("sk_reuseport/migrate")
@@ -118,6 +182,18 @@ SEC("sk_reuseport/migrate")
 int select_scoreboard(struct sk_reuseport_md *md)
 {
 	return pick(md, SCOREBOARD);
+}
+
+SEC("sk_reuseport")
+int select_flow_kernel(struct sk_reuseport_md *md)
+{
+	return pick_for_flow(md, FLOWS_PROBE);
+}
+
+SEC("sk_reuseport")
+int select_flow(struct sk_reuseport_md *md)
+{
+	return pick_for_flow(md, FLOWS);
 }
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -6,13 +6,14 @@
 
 #include <bpf/bpf_core_read.h>
 
-#include "maps.bpf.h"
+#include "flow.bpf.h"
 
 #define LOAD_MAX ((1ull << 24) - 1)     /* what a slot can be charged with at most; nonsense ends here */
 #define WEIGHT_BITS 16                  /* loads are scaled up by this before they are divided by a weight */
 #define TIE_BITS 14
 #define SLOT_BITS 9
 #define HALF_LIFE_NS 100000000ull
+#define DATAGRAM_BITS 10                /* a datagram that waits takes about so much memory, and counts like a flow */
 #define NOBODY (~0ull >> 1)
 
 _Static_assert(LB_MAX_SLOTS == 1 << SLOT_BITS, "a slot fills the low bits of a key");
@@ -33,6 +34,9 @@ struct inet_connection_sock {
 
 struct sock {
 	__u32 sk_ack_backlog;
+	struct {
+		atomic_t rmem_alloc;
+	} __attribute__((preserve_access_index)) sk_backlog;
 } __attribute__((preserve_access_index));
 
 struct hlist_head {
@@ -51,6 +55,8 @@ enum source {
 	SCOREBOARD, /* low rung: the worker's page and our own picks */
 	PROBE,      /* top rung: the worker's page and the slot's socket, by bpf_probe_read_kernel */
 	CAST,       /* top rung: the same by plain loads, without a call for each; 6.2 */
+	FLOWS,      /* datagrams, low rung: the worker's page and the slot's flows */
+	FLOWS_PROBE, /* datagrams, top rung: the slot's socket too; for new flows only, so what a call costs does not matter */
 };
 
 /* What one run of the program knows. */
@@ -63,7 +69,7 @@ struct walk {
 	__u32 selector;
 	__u32 endpoint;
 	__u32 seed;
-	bool tcp;              /* sockets have an accept queue */
+	__u32 window;          /* datagrams */
 };
 
 /*
@@ -176,6 +182,22 @@ static __always_inline __u64 waiting_at(__u64 sk, enum source source)
 	return (__u64)backlog + (young & ~(young >> 31)); /* never below 0 */
 }
 
+/* Datagrams that wait at a socket, by the memory that they take. */
+static __always_inline __u64 queued_at(__u64 sk)
+{
+	__s32 bytes = 0;
+
+	bpf_probe_read_kernel(&bytes, sizeof(bytes), (void *)(sk + bpf_core_field_offset(struct sock, sk_backlog.rmem_alloc)));
+	return (__u32)(bytes & ~(bytes >> 31)) >> DATAGRAM_BITS; /* never below 0 */
+}
+
+static __always_inline __u64 flows_at(__u32 slot, __u32 window)
+{
+	struct lb_slot_picks *p = bpf_map_lookup_elem(&picks, &slot);
+
+	return p ? flows_in(READ_ONCE(p->flows), window) : 0;
+}
+
 /* Without a branch: the verifier would walk both sides, for each slot. */
 static __always_inline void keep_smaller(struct walk *w, __u64 key)
 {
@@ -194,11 +216,17 @@ static __always_inline void weigh(struct walk *w, __u32 slot, __u32 weight, enum
 		keep_smaller(w, key_of(slot, load + pending_load(w, slot), weight, w->seed));
 		return;
 	}
+	if (source == FLOWS || source == FLOWS_PROBE)
+		load += flows_at(slot, w->window);
+	if (source == FLOWS) {
+		keep_smaller(w, key_of(slot, load, weight, w->seed));
+		return;
+	}
 	if (key_of(slot, load, weight, w->seed) >= w->best)
 		return;
 	sk = socket_at(w, slot, source);
 	if (sk) /* else it can't be picked */
-		keep_smaller(w, key_of(slot, load + (w->tcp ? waiting_at(sk, source) : 0), weight, w->seed));
+		keep_smaller(w, key_of(slot, load + (source == FLOWS_PROBE ? queued_at(sk) : waiting_at(sk, source)), weight, w->seed));
 }
 
 /* The address of the sockarray's pointers. A program may not use a map's address as a number, but may read it from memory. */

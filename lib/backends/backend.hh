@@ -99,6 +99,8 @@ Result<std::unique_ptr<EndpointBackend>> make_round_robin_backend(Surroundings& 
 /// Stands for a backend while there is no worker and clients are to be refused: it has no socket.
 std::unique_ptr<EndpointBackend> make_refusing_backend(const ListenRequest& request);
 Result<std::unique_ptr<EndpointBackend>> make_exclusive_backend(Surroundings& around, const ListenRequest& request) noexcept;
+/// For udp://: what the policy means for datagrams.
+Result<std::unique_ptr<EndpointBackend>> make_datagram_backend(Surroundings& around, const ListenRequest& request) noexcept;
 
 /// True when the kernel runs our eBPF selection: what `auto` decides by.
 bool ebpf_selection_works(const Scoreboard& scoreboard) noexcept;

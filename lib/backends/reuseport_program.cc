@@ -133,28 +133,37 @@ bool maps_match(const lb_reuseport& skeleton) noexcept {
          bpf_map__value_size(skeleton.maps.picks) == sizeof(lb_slot_picks) &&
          bpf_map__max_entries(skeleton.maps.picks) == LB_MAX_SLOTS &&
          bpf_map__max_entries(skeleton.maps.sockets) == LB_MAX_SLOTS &&
+         bpf_map__value_size(skeleton.maps.flows) == sizeof(uint64_t) &&
          bpf_map__max_entries(skeleton.maps.exits) == LB_EXIT_COUNT;
 }
 
 /// The object's programs, of which one is loaded.
-enum class Variant { kernel_cast, kernel_probe, scoreboard };
+enum class Variant { kernel_cast, kernel_probe, scoreboard, flow_kernel, flow };
+constexpr Variant kVariants[] = {Variant::kernel_cast, Variant::kernel_probe, Variant::scoreboard, Variant::flow_kernel,
+                                 Variant::flow};
 
 bpf_program* program_of(const lb_reuseport& skeleton, Variant variant) noexcept {
   switch (variant) {
     case Variant::kernel_cast: return skeleton.progs.select_kernel_cast;
     case Variant::kernel_probe: return skeleton.progs.select_kernel;
+    case Variant::flow_kernel: return skeleton.progs.select_flow_kernel;
+    case Variant::flow: return skeleton.progs.select_flow;
     case Variant::scoreboard: break;
   }
   return skeleton.progs.select_scoreboard;
 }
 
 /// libbpf's functions return -errno.
-Result<Skeleton> load_variant(int workers_map, Variant variant) noexcept {
+Result<Skeleton> load_variant(int workers_map, Variant variant, uint32_t flows_max) noexcept {
   Skeleton skeleton(lb_reuseport__open());
   if (!skeleton) return Error{errno, "open eBPF object"};
   if (!maps_match(*skeleton)) return Error{EPROTO, "open eBPF object (of another layout)"};
-  for (const Variant other : {Variant::kernel_cast, Variant::kernel_probe, Variant::scoreboard})
+  for (const Variant other : kVariants)
     bpf_program__set_autoload(program_of(*skeleton, other), other == variant);
+  // The table's memory is taken at once: megabytes that the programs for connections have no use for.
+  if (const int e = flows_max != 0 ? bpf_map__set_max_entries(skeleton->maps.flows, flows_max)
+                                   : bpf_map__set_autocreate(skeleton->maps.flows, false))
+    return Error{-e, "size of the eBPF flow table"};
   if (const int e = bpf_map__reuse_fd(skeleton->maps.workers, workers_map)) return Error{-e, "reuse workers' eBPF map"};
   if (const int e = lb_reuseport__load(skeleton.get()))
     return Error{-e, may(CAP_BPF) ? "load eBPF selection" : "load eBPF selection (needs CAP_BPF)"};
@@ -169,7 +178,8 @@ class LoadedProgram final : public ReuseportProgram {
   /// The skeleton, with its copy of the object file, is not kept.
   static Result<std::unique_ptr<ReuseportProgram>> create(const lb_reuseport& skeleton, Variant variant,
                                                          std::string reason) noexcept {
-    const Rung rung = variant == Variant::scoreboard ? Rung::in_flight : Rung::kernel_backlog;
+    const bool low = variant == Variant::scoreboard || variant == Variant::flow;
+    const Rung rung = low ? Rung::in_flight : Rung::kernel_backlog;
     UniqueFd program = duplicate(bpf_program__fd(program_of(skeleton, variant)));
     UniqueFd sockets = duplicate(bpf_map__fd(skeleton.maps.sockets));
     UniqueFd exits = duplicate(bpf_map__fd(skeleton.maps.exits));
@@ -250,20 +260,23 @@ Result<UniqueFd> create_worker_pages_map() noexcept {
   return UniqueFd(fd);
 }
 
-Result<std::unique_ptr<ReuseportProgram>> ReuseportProgram::load(int workers_map, Rung best) noexcept {
+Result<std::unique_ptr<ReuseportProgram>> ReuseportProgram::load(int workers_map, Rung best, uint32_t flows_max) noexcept {
+  const bool flows = flows_max != 0;
   if (auto checked = check_workers_map(workers_map); !checked) return checked.error();
   QuietLibbpf quiet;
   std::string reason = "top rung not asked for";
   if (best == Rung::kernel_backlog) {
-    for (const Variant variant : {Variant::kernel_cast, Variant::kernel_probe}) {  // the first is cheaper, but needs 6.2
-      auto skeleton = load_variant(workers_map, variant);
+    for (const Variant variant : {Variant::kernel_cast, Variant::kernel_probe, Variant::flow_kernel}) {
+      if (flows != (variant == Variant::flow_kernel)) continue;  // of the two others the first is cheaper, but needs 6.2
+      auto skeleton = load_variant(workers_map, variant, flows_max);
       if (skeleton) return LoadedProgram::create(**skeleton, variant, "");
       reason = explain_top_rung(skeleton.error().code, quiet.warning());
     }
   }
-  auto skeleton = load_variant(workers_map, Variant::scoreboard);
+  const Variant low = flows ? Variant::flow : Variant::scoreboard;
+  auto skeleton = load_variant(workers_map, low, flows_max);
   if (!skeleton) return skeleton.error();
-  return LoadedProgram::create(**skeleton, Variant::scoreboard, std::move(reason));
+  return LoadedProgram::create(**skeleton, low, std::move(reason));
 }
 
 }  // namespace lb

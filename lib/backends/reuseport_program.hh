@@ -17,7 +17,7 @@ namespace lb {
 /// EPERM without CAP_BPF, ENOSYS when built without BPF or the kernel has none: the caller then takes a memfd.
 Result<UniqueFd> create_worker_pages_map() noexcept;
 
-/// The eBPF program that picks a slot for each connection of one reuseport group. Primary only.
+/// The eBPF program that picks a slot for each connection, or for each flow of datagrams, of one reuseport group. Primary only.
 /// The only file that knows libbpf.
 class ReuseportProgram {
  public:
@@ -27,7 +27,8 @@ class ReuseportProgram {
   };
 
   /// Loads the best rung the kernel permits, at most `best`. `workers_map` is borrowed: the map of create_worker_pages_map.
-  static Result<std::unique_ptr<ReuseportProgram>> load(int workers_map, Rung best) noexcept;
+  /// `flows_max`: 0 for connections; else for datagrams, with a table that remembers so many flows (about 100 bytes each).
+  static Result<std::unique_ptr<ReuseportProgram>> load(int workers_map, Rung best, uint32_t flows_max = 0) noexcept;
 
   virtual ~ReuseportProgram() = default;
 

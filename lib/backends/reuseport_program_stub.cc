@@ -8,7 +8,7 @@ namespace lb {
 
 Result<UniqueFd> create_worker_pages_map() noexcept { return Error{ENOSYS, "eBPF selection (liblb was built without BPF)"}; }
 
-Result<std::unique_ptr<ReuseportProgram>> ReuseportProgram::load(int, Rung) noexcept {
+Result<std::unique_ptr<ReuseportProgram>> ReuseportProgram::load(int, Rung, uint32_t) noexcept {
   return Error{ENOSYS, "eBPF selection (liblb was built without BPF)"};
 }
 

@@ -77,6 +77,7 @@ Result<void> Listeners::open(Entry& entry) noexcept {
 
 Result<std::unique_ptr<EndpointBackend>> Listeners::make_backend(ListenRequest& request) noexcept {
   if (request.options.exclusive) return make_exclusive_backend(around_, request);
+  if (request.endpoint.kind() == Endpoint::Kind::udp) return make_datagram_backend(around_, request);
   if (auto settled = settle_policy(request, around_.strict); !settled) return settled.error();
   if (request.policy.backend == Backend::automatic)
     request.policy.backend = ebpf_selection_works(around_.scoreboard) ? Backend::reuseport : Backend::round_robin;

@@ -39,6 +39,7 @@ constexpr Number kNumbers[] = {
 Result<void> check_for_inherited(const ListenOptions& options, const Endpoint& endpoint) {
   ListenOptions none;
   none.backlog = options.backlog;
+  none.blob = options.blob;
   if (options == none) return {};
   return error_naming(EINVAL, "listen " + endpoint.to_string() +
                                   ": an inherited socket is bound already, so of ListenOptions only backlog applies");

@@ -29,7 +29,7 @@ enum class Act : uint16_t {
 };
 
 /// How connections arrive at a worker; in the answer to query_listener.
-enum class Arrival : uint32_t { shared_socket, slot_socket, handoff, own_socket };
+enum class Arrival : uint32_t { shared_socket, slot_socket, handoff, own_socket, datagram_socket };
 
 /// shared_socket, value 1 of the answer.
 enum SharedSocket : uint32_t {

@@ -11,7 +11,7 @@
 
 namespace lb {
 
-class LB_HIDDEN Listener::Impl {
+class LB_HIDDEN Listener::Impl final : public Inlet {
  public:
   Impl(Worker::Impl& worker, std::unique_ptr<Acceptor> acceptor, Endpoint address, uint32_t cell, std::string key, uint32_t index)
       : worker_(worker), acceptor_(std::move(acceptor)), address_(address), cell_(cell), key_(std::move(key)), index_(index) {}
@@ -32,9 +32,9 @@ class LB_HIDDEN Listener::Impl {
   Error error() const noexcept { return error_; }
   void close() noexcept;
 
-  void told(const Message& message, Packet& packet) noexcept { acceptor_->told(message, packet); }
+  void told(const Message& message, Packet& packet) noexcept override { acceptor_->told(message, packet); }
   /// The worker drains.
-  void retire() noexcept { acceptor_->retire(worker_.all_leave()); }
+  void retire() noexcept override { acceptor_->retire(worker_.all_leave()); }
 
  private:
   Result<std::optional<Connection>> take(bool nonblocking) noexcept;

@@ -169,13 +169,17 @@ Result<std::unique_ptr<Acceptor>> Worker::Impl::make_acceptor(const Message& ans
     case Arrival::own_socket:
       if (!own.fd) break;
       return make_own_acceptor(std::move(own), options.backlog);
+    case Arrival::datagram_socket:
+      break;
   }
   return Error{EPROTO, "listener: arrival"};
 }
 
 Result<Listener> Worker::Impl::listen(const Endpoint& endpoint, const ListenOptions& options) noexcept try {
-  if (auto good = check_options(options, endpoint); !good) return good.error();
   const std::string text = endpoint.to_string();
+  if (endpoint.kind() == Endpoint::Kind::udp)
+    return error_naming(EPROTOTYPE, "listen " + text + ": datagrams are not accepted (for udp:// call bind)");
+  if (auto good = check_options(options, endpoint); !good) return good.error();
   const bool v6only = options.v6only && endpoint.family() == AF_INET6;
   const std::string key = text + (v6only ? " v6only" : "") + (options.exclusive ? " exclusive" : "");
   auto& used = indexes_[key];
@@ -220,8 +224,8 @@ Result<Listener> Worker::Impl::listen(const Endpoint& endpoint, const ListenOpti
   return Error{ENOMEM, "listen"};
 }
 
-void Worker::Impl::forget(Listener::Impl* listener, uint32_t cell, const std::string& key, uint32_t index) noexcept {
-  if (const auto found = listeners_.find(cell); found != listeners_.end() && found->second == listener) listeners_.erase(found);
+void Worker::Impl::forget(Inlet* inlet, uint32_t cell, const std::string& key, uint32_t index) noexcept {
+  if (const auto found = listeners_.find(cell); found != listeners_.end() && found->second == inlet) listeners_.erase(found);
   indexes_[key].erase(index);
   (void)send(Act::close, cell);
 }

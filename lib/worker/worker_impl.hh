@@ -13,6 +13,7 @@
 #include "wire/channel.hh"
 #include "wire/user_channel.hh"
 #include "worker/acceptor.hh"
+#include "worker/inlet.hh"
 #include "worker/own_acceptor.hh"
 
 namespace lb {
@@ -42,8 +43,9 @@ class LB_HIDDEN Worker::Impl {
   Result<Listener> listen(const Endpoint& endpoint, const ListenOptions& options) noexcept;
   Result<void> send(std::span<const std::byte> bytes, int fd) noexcept;
   Result<void> on_message(std::function<void(UserMessage&)> callback) noexcept;
-  /// A listener is closed: its index may be used again.
-  void forget(Listener::Impl* listener, uint32_t cell, const std::string& key, uint32_t index) noexcept;
+  Result<DatagramSocket> bind(const Endpoint& endpoint, DatagramOptions options) noexcept;
+  /// A listener or datagram socket is closed: its index may be used again.
+  void forget(Inlet* inlet, uint32_t cell, const std::string& key, uint32_t index) noexcept;
   /// Tells the primary that the exit that follows is meant.
   void announce_exit() noexcept;
 
@@ -67,7 +69,7 @@ class LB_HIDDEN Worker::Impl {
   Workplace place_;
   Packet packet_;    // descriptors of the message at hand
   std::array<char, Message::kPayloadMax> payload_;  // and what follows it
-  std::map<uint32_t, Listener::Impl*> listeners_;        // by cell
+  std::map<uint32_t, Inlet*> listeners_;                 // by cell; datagram sockets too
   std::map<std::string, std::set<uint32_t>> indexes_;    // of the listeners on one endpoint
   uint64_t dispatched_ns_ = 0;
   UserInbox inbox_;

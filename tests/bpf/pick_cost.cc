@@ -50,6 +50,31 @@ void accept_queued(ReuseportGroup& group, int epoll, uint32_t most) {
 
 enum class State { idle, in_flight, queued };
 
+/// Of batches of datagrams; each flow is new, or all are of one.
+double datagram_cost_ns(ReuseportProgram::Rung rung, uint32_t slots, bool known) {
+  ReuseportGroup group;
+  if (const auto why = group.open(slots, rung, SOCK_DGRAM); !why.empty()) return std::fprintf(stderr, "%s\n", why.c_str()), 0;
+  const char* program_name = rung == ReuseportProgram::Rung::kernel_backlog ? "select_flow_kernel" : "select_flow";
+  const auto* to = reinterpret_cast<const sockaddr*>(&group.address());
+  UniqueFd client(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  std::vector<double> costs;
+  char byte = 0;
+  for (int batch = 0; batch < 15; batch++) {
+    const Account before = account_of(program_name);
+    for (int i = 0; i < 200; i++) {
+      if (!known) client.reset(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+      if (::sendto(client.get(), &byte, 1, 0, to, sizeof(sockaddr_in)) != 1) return 0;
+    }
+    const Account after = account_of(program_name);
+    costs.push_back(static_cast<double>(after.time_ns - before.time_ns) / static_cast<double>(after.runs - before.runs));
+    for (uint32_t slot = 0; slot < slots; slot++)
+      while (::recv(group.listener(slot), &byte, 1, MSG_DONTWAIT) == 1) {
+      }
+  }
+  std::nth_element(costs.begin(), costs.begin() + costs.size() / 4, costs.end());
+  return costs[costs.size() / 4];
+}
+
 double cost_ns(ReuseportProgram::Rung rung, State state, uint32_t slots, lb_selector selector) {
   ReuseportGroup group;
   if (const auto why = group.open(slots, rung); !why.empty()) return std::fprintf(stderr, "%s\n", why.c_str()), 0;
@@ -108,5 +133,15 @@ int main(int, char** argv) {
       std::fflush(stdout);
     }
     std::printf("\n");
+  }
+  for (const auto rung : {ReuseportProgram::Rung::kernel_backlog, ReuseportProgram::Rung::in_flight}) {
+    for (const bool known : {true, false}) {
+      const std::string name = std::string(rung == ReuseportProgram::Rung::kernel_backlog ? "kernel_backlog" : "in_flight") +
+                               " datagram, " + (known ? "known flow" : "new flow");
+      if (argv[1] && name.find(argv[1]) == std::string::npos) continue;
+      std::printf("%-42s", name.c_str());
+      for (const uint32_t slots : {2u, 16u, 64u, 256u}) std::printf(" %8.0f", datagram_cost_ns(rung, slots, known));
+      std::printf("\n");
+    }
   }
 }

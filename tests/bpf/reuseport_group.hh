@@ -24,14 +24,14 @@ namespace lb::test {
 class ReuseportGroup {
  public:
   /// Empty on success, else why not. Every slot is ready.
-  std::string open(uint32_t slots, ReuseportProgram::Rung rung, int socket_type = SOCK_STREAM) {
+  std::string open(uint32_t slots, ReuseportProgram::Rung rung, int socket_type = SOCK_STREAM, uint32_t flows_max = 65536) {
     auto map = create_worker_pages_map();
     if (!map) return failure(map.error());
     workers_map_ = *std::move(map);
     void* pages = ::mmap(nullptr, kPagesSize, PROT_READ | PROT_WRITE, MAP_SHARED, workers_map_.get(), 0);
     if (pages == MAP_FAILED) return "mmap of the workers' pages";
     pages_.reset(static_cast<lb_worker_page*>(pages));
-    auto program = ReuseportProgram::load(workers_map_.get(), rung);
+    auto program = ReuseportProgram::load(workers_map_.get(), rung, socket_type == SOCK_DGRAM ? flows_max : 0);
     if (!program) return failure(program.error());
     program_ = *std::move(program);
     if (program_->rung() != rung) return program_->reason();

@@ -236,15 +236,6 @@ TEST_P(Select, change_of_selector_takes_effect_with_the_next_pick) {
   EXPECT_THAT(group.all_picks(), Each(Gt(0u)));
 }
 
-TEST_P(Select, datagrams_go_to_the_less_loaded_slot) {
-  OPEN_OR_SKIP(group, 2, GetParam(), SOCK_DGRAM);
-  group.page(0).in_flight = 100;
-  UniqueFd client(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  for (int i = 0; i < 5; i++)
-    ASSERT_EQ(::sendto(client.get(), "x", 1, 0, reinterpret_cast<const sockaddr*>(&group.address()), sizeof(sockaddr_in)), 1);
-  EXPECT_THAT(group.all_picks(), ElementsAre(0, 5));
-}
-
 TEST_P(Select, closed_listener_leaves_its_queue_to_a_ready_slot) {
   OPEN_OR_SKIP(group, 3, GetParam());
   for (uint32_t slot : {1, 2}) group.page(slot).in_flight = 1000;

@@ -6,6 +6,7 @@
 #include <lb/cluster.hh>
 #include <lb/command.hh>
 #include <lb/connection.hh>
+#include <lb/datagram.hh>
 #include <lb/endpoint.hh>
 #include <lb/listen_options.hh>
 #include <lb/listener.hh>

@@ -11,7 +11,7 @@ namespace lb {
 
 /// The mechanism behind an endpoint.
 enum class Backend {
-  automatic,    ///< reuseport with eBPF where the kernel permits it, else round-robin
+  automatic,    ///< reuseport with eBPF where the kernel permits it, else round-robin (`udp://`: else shared)
   shared,       ///< the workers share one bound socket and pull when idle
   reuseport,    ///< one SO_REUSEPORT socket per worker; a program in the kernel picks (socket(7), bpf-helpers(7))
   round_robin,  ///< the primary accepts and hands descriptors to the workers (unix(7), SCM_RIGHTS)

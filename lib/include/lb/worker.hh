@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include <lb/datagram.hh>
 #include <lb/export.hh>
 #include <lb/listen_options.hh>
 #include <lb/listener.hh>
@@ -56,8 +57,14 @@ class LB_API Worker {
   ///
   /// Errors are bind(2)'s and listen(2)'s, from the primary, naming the endpoint: "bind tcp://127.0.0.1:80: Address already in use".
   /// They are told to every worker that asks, nothing is remembered, and another attempt may succeed. EINVAL: see ListenOptions.
+  /// EPROTOTYPE for `udp://`, which has no connections: call `bind`.
   Result<Listener> listen(std::string_view endpoint, ListenOptions options = {}) noexcept;
   Result<Listener> listen(const Endpoint& endpoint, ListenOptions options = {}) noexcept;
+
+  /// Asks the primary for a `udp://` endpoint; sharing, index and errors are as for `listen`. EPROTOTYPE: the endpoint is for
+  /// connections, so `listen` is the call; EINVAL: an option out of range. Another server on the port gets EADDRINUSE.
+  Result<DatagramSocket> bind(std::string_view endpoint, DatagramOptions options = {}) noexcept;
+  Result<DatagramSocket> bind(const Endpoint& endpoint, DatagramOptions options = {}) noexcept;
 
   /// Readable when the primary has something to say; then call `dispatch`. For event loops: accept() does both by itself.
   int fd() const noexcept;
