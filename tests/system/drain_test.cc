@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Leaving loses nothing: the whole cluster, or one worker, under load.
+#include <sys/socket.h>
+
 #include <csignal>
+#include <utility>
 
 #include "contract.hh"
 
@@ -168,31 +171,6 @@ TEST_P(Drain, sigterm_to_a_worker_drains_it) {
   }
 }
 
-TEST_P(Drain, worker_whose_queue_never_empties_hears_that_it_is_to_leave) {
-  if (policy() == "reuseport:hash") GTEST_SKIP() << "the kernel's own hash goes on sending it connections";
-  TestCluster cluster(policy());
-  ASSERT_TRUE(cluster.start(2, Style::blocking));
-  const Endpoint address = cluster.address();
-  Crowd crowd;
-  const auto keep_coming = [&] {
-    for (size_t left = crowd.size() - crowd.count(Client::State::finished); left < 400; ++left) {
-      crowd.connect(address, 1);
-      crowd[crowd.size() - 1].ask();
-    }
-  };
-  keep_coming();
-  ASSERT_TRUE(cluster->drain(1));
-  EXPECT_TRUE(cluster.wait_until(
-      "the worker to leave",
-      [&] {
-        keep_coming();
-        return cluster.event(Event::Kind::exit, 1) != nullptr;
-      },
-      &crowd));
-  EXPECT_TRUE(cluster.wait_finished(crowd));
-  cluster.expect_clean_shutdown();
-}
-
 TEST_P(DrainProcess, kill_ends_all_workers_at_once) {
   TestCluster cluster(setting());
   ASSERT_TRUE(cluster.start(3, Style::blocking));
@@ -214,6 +192,29 @@ TEST_P(DrainProcess, kill_ends_all_workers_at_once) {
 TEST_P(DrainEveryKind, destroyed_cluster_leaves_no_worker) {
   TestCluster cluster(setting());
   ASSERT_TRUE(cluster.start(3, Style::watch));
+}
+
+TEST(DrainAlone, worker_whose_queue_never_empties_hears_that_it_is_to_leave) {
+  TestCluster cluster("shared");
+  auto& board = cluster.board();
+  ASSERT_TRUE(cluster.start(1, [&](Worker& worker) {
+    auto listener = worker.listen(kAnyPort).value();
+    const auto call = [to = listener.address()] {  // its own client, so that one waits whenever it comes for the next
+      UniqueFd client(::socket(to.family(), SOCK_STREAM | SOCK_CLOEXEC, 0));
+      return ::connect(client.get(), to.address(), to.length()) == 0 ? std::move(client) : UniqueFd();
+    };
+    UniqueFd client = call();
+    while (auto connection = listener.accept()) {
+      client = call();
+      if (!client) return board.fail("connect");
+      board.flag[0] = 1;
+    }
+    return 0;
+  }));
+  ASSERT_TRUE(cluster.wait_until("it to be busy", [&] { return board.flag[0] == 1; }));
+  ASSERT_TRUE(cluster->drain(1));
+  EXPECT_TRUE(cluster.wait_exit(1));
+  cluster.expect_clean_shutdown();
 }
 
 TEST(DrainAlone, unknown_worker_is_esrch) {
