@@ -14,10 +14,11 @@
 
 #include <linux/types.h>
 
-#define LB_LAYOUT_VERSION 1
+#define LB_LAYOUT_VERSION 2
 #define LB_PAGE_SIZE 4096
 #define LB_MAX_SLOTS 512     /* worker slots; a replacement takes a fresh one while the old drains */
 #define LB_MAX_ENDPOINTS 64  /* endpoints with a cell of their own on each worker's page */
+#define LB_PICK_TIMES 32     /* latest picks of a slot whose time is remembered */
 #define LB_MAX_CLAIMS 256    /* hand-offs that one worker may hold un-taken, over all endpoints */
 #define LB_LINE __attribute__((aligned(64)))
 
@@ -58,6 +59,7 @@ struct lb_primary_page {
 	__u32 page_size;  /* sizeof(struct lb_worker_page) of the primary */
 	__u32 reserved0[13];
 	__u32 awake LB_LINE; /* 0: asleep, ring the doorbell; 1: will look before it sleeps */
+	__u64 leaving[LB_MAX_SLOTS / 64] LB_LINE; /* bit per slot: its worker is to finish while others go on; it may not have heard yet */
 	__u32 work[LB_MAX_ENDPOINTS] LB_LINE; /* round-robin: connections that an idle worker could be given */
 } __attribute__((aligned(LB_PAGE_SIZE)));
 
@@ -83,6 +85,16 @@ struct lb_slot_picks {
 	__u64 written_off;  /* low rung: picks no longer waited for; pending = picks - settled - written_off, modulo 2^32 */
 	__u64 decayed_ns;   /* low rung: start of the running 100 ms, after which half of the pending is written off (CLOCK_MONOTONIC) */
 	__u64 reserved0[5];
+	__u32 made_at[LB_PICK_TIMES]; /* when pick number n was made: [n % LB_PICK_TIMES]; CLOCK_MONOTONIC in units of 1024 ns */
+} LB_LINE;
+
+/*
+ * Connections taken from one slot's queue, by whichever worker: picks - taken wait there or are still shaking hands. All workers write
+ * it, so it is a hint where to look for work and nothing else; the program does not read it. In a memfd.
+ */
+struct lb_slot_taken {
+	__u32 taken;
+	__u32 reserved0[15];
 } LB_LINE;
 
 /* One counter for each way out of the program; per-CPU array "exits". */

@@ -82,6 +82,7 @@ class ReuseportBackend final : public EndpointBackend {
   std::vector<Slot> slots_;  // by slot; one without a socket has never been asked for
   uint32_t sockets_ = 0;
   std::unique_ptr<ReuseportProgram> program_;
+  UniqueFd taken_;  // with a program: the workers' counts of what they took, by slot
   bool classic_ = false;
   bool owing_ = false;  // something could not be told
   uint64_t next_sweep_ns_ = 0;
@@ -115,6 +116,9 @@ Result<void> ReuseportBackend::attach_program() noexcept {
   const int socket = slots_[0].socket.get();
   if (auto attached = (*program)->attach(socket); !attached) return descend(attached.error());
   if (auto inserted = (*program)->insert(0, socket); !inserted) return descend(inserted.error());
+  auto taken = make_memory("lb-taken", LB_MAX_SLOTS * sizeof(lb_slot_taken));
+  if (!taken) return taken.error();
+  taken_ = std::move(*taken);
   program_ = std::move(*program);
   reason_ = program_->reason();
   if (around_.strict && program_->rung() != ReuseportProgram::Rung::kernel_backlog)
@@ -172,7 +176,7 @@ Result<Grant> ReuseportBackend::grant(Seat seat) noexcept {
   Slot& slot = slots_[seat.slot];
   slot.seat = seat;
   Grant grant{Arrival::slot_socket, {slot.socket.get()}, {program_ ? 1U : 0U, selector() == Selector::hash ? 0U : 1U, 0}};
-  if (program_) grant.fds.push_back(program_->picks_fd());
+  if (program_) grant.fds.insert(grant.fds.end(), {program_->picks_fd(), taken_.get()});
   return grant;
 }
 

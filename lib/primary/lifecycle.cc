@@ -102,6 +102,7 @@ void Cluster::Impl::start_drain(WorkerRecord& worker, bool all) noexcept {
   if (worker.deadline_ns != 0) return;
   worker.deadline_ns = now_ns() + to_ns(options_.drain_deadline);
   worker.state = WorkerState::draining;
+  if (!all) scoreboard_.set_leaving(worker.slot, true);
   listeners_->draining(worker.seat());
   emit(Event::Kind::draining, worker);
   tell_drains();

@@ -10,9 +10,7 @@
 #include "sys/error.hh"
 
 namespace lb {
-namespace {
 
-/// A memfd of a fixed size: nobody can shrink it under the others' feet.
 Result<UniqueFd> make_memory(const char* name, size_t size) noexcept {
   UniqueFd fd(::memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!fd) return last_error("memfd_create");
@@ -20,8 +18,6 @@ Result<UniqueFd> make_memory(const char* name, size_t size) noexcept {
   if (::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) return last_error("F_ADD_SEALS");
   return fd;
 }
-
-}  // namespace
 
 Mapping::Mapping(Mapping&& other) noexcept : start_(std::exchange(other.start_, nullptr)), size_(other.size_) {}
 
@@ -102,6 +98,7 @@ Result<Scoreboard> Scoreboard::join(int worker_pages, int primary_page, uint32_t
 }
 
 void Scoreboard::vacate(uint32_t slot) noexcept {
+  set_leaving(slot, false);
   lb_worker_page& old = page(slot);
   atomic(old.in_flight).store(0);
   atomic(old.reported).store(0);

@@ -24,6 +24,9 @@ static_assert(sizeof(std::atomic<uint32_t>) == sizeof(__u32) && std::atomic<uint
 static_assert(sizeof(std::atomic<uint64_t>) == sizeof(__u64) && std::atomic<uint64_t>::is_always_lock_free);
 static_assert(sizeof(lb_worker_page) == LB_PAGE_SIZE && sizeof(lb_primary_page) == LB_PAGE_SIZE);
 
+/// A memfd of a fixed size, zeroed: nobody can shrink it under the others' feet.
+Result<UniqueFd> make_memory(const char* name, size_t size) noexcept;
+
 /// Owns an mmap(2).
 class Mapping {
  public:
@@ -63,6 +66,17 @@ class Scoreboard {
 
   /// Primary: clears a slot's page for a new worker; what is known about the slot's socket stays.
   void vacate(uint32_t slot) noexcept;
+
+  /// Primary: the slot's worker is to finish while others go on. Seen at once, also by one that is slow to read its messages.
+  void set_leaving(uint32_t slot, bool leaving) noexcept {
+    auto& word = atomic(primary().leaving[slot / 64]);
+    const uint64_t bit = uint64_t{1} << (slot % 64);
+    leaving ? word.fetch_or(bit) : word.fetch_and(~bit);
+  }
+  bool leaving(uint32_t slot) const noexcept {
+    const auto& page = *static_cast<const lb_primary_page*>(primary_.get());
+    return (atomic(page.leaving[slot / 64]).load(std::memory_order_relaxed) >> (slot % 64) & 1) != 0;
+  }
 
   int worker_pages_fd() const noexcept { return pages_fd_.get(); }
   int primary_page_fd() const noexcept { return primary_fd_.get(); }

@@ -40,6 +40,8 @@ class Acceptor {
  public:
   virtual ~Acceptor() = default;
 
+  /// False when `take` is about to find nothing, as far as is known without asking the kernel.
+  virtual bool expects() const noexcept { return true; }
   /// The next connection, if there is one. Errors: back off, or fatal (accept_verdict tells).
   virtual Result<Arrived> take(bool nonblocking) noexcept = 0;
   /// Puts the descriptors to wait on into an epoll instance, level-triggered, with `data` in the events.

@@ -26,16 +26,23 @@ Result<void> Listener::Impl::open() noexcept {
   return {};
 }
 
-/// Charges first and accepts then: between the two the connection counts once too often rather than not at all.
+/// Charges first and accepts then: between the two the connection counts once too often rather than not at all. But a worker that
+/// only looks whether it may sleep must not seem busy meanwhile, or what arrives now goes to one that is.
 Result<std::optional<Connection>> Listener::Impl::take(bool nonblocking) noexcept {
   auto& page = worker_.place().page();
   auto& in_flight = atomic(page.in_flight);
-  in_flight.fetch_add(1, std::memory_order_relaxed);
-  LoadToken load(&in_flight);
+  LoadToken load;
+  const auto charge = [&] {
+    in_flight.fetch_add(1, std::memory_order_relaxed);
+    load = LoadToken(&in_flight);
+  };
+  const bool expected = acceptor_->expects();
+  if (expected) charge();
   worker_.place().beat();
   auto taken = acceptor_->take(nonblocking);
   if (!taken) return taken.error();
   if (!*taken) return std::optional<Connection>();
+  if (!expected) charge();
   auto& accepted = atomic(page.cells[cell_].accepted);
   accepted.store(accepted.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   return std::optional<Connection>(std::in_place, std::move(taken->fd), std::move(load), taken->copies);
@@ -57,6 +64,7 @@ std::optional<Connection> Listener::Impl::accept() noexcept {
     joined_ = true;
   }
   while (!closed_) {
+    worker_.dispatch_if_due();
     const bool draining = worker_.draining();
     if (draining && may_go()) break;
     auto taken = take(false);

@@ -1,45 +1,41 @@
 // SPDX-License-Identifier: MIT
 // reuseport: a worker waits on its own slot's socket. Before it sleeps it looks whether a busy sibling has connections queued, and
-// takes one: no connection waits while a worker is idle. The program's pick counts, in memory, say where to look, so looking costs
-// no system call when there is nothing to take.
+// takes one: no connection waits while a worker is idle. When it has some of its own, it takes one that has waited clearly longer
+// at a busy sibling all the same: the queues together are served nearly as one, oldest first. The program's pick counts and times,
+// in memory, say where to look, so looking costs no system call when there is nothing to take.
 #include <sys/epoll.h>
 
 #include <algorithm>
+#include <optional>
 #include <vector>
 
 #include "sys/error.hh"
+#include "sys/process.hh"
 #include "sys/socket.hh"
 #include "worker/acceptor.hh"
 
 namespace lb {
 namespace {
 
+using Ticks = uint32_t;  // of 1024 ns, modulo 2^32: as the program notes them
+constexpr Ticks kClearlyLonger = 1000;  // so much older must a connection elsewhere be to be preferred to one's own
+constexpr Ticks kLookPause = 500;       // between looks for one while there are own ones
+constexpr Ticks kOverdue = 200;         // an idle worker comes for its connections sooner
+constexpr Ticks kGivenUp = 1'000'000;   // a handshake that takes longer is not counted on
+
+Ticks now_ticks() noexcept { return static_cast<Ticks>(now_ns() >> 10); }
+
 class SlotAcceptor final : public Acceptor {
  public:
-  SlotAcceptor(Workplace& place, uint32_t cell, UniqueFd socket, Mapping picks, bool steals)
-      : place_(place), cell_(cell), socket_(std::move(socket)), picks_(std::move(picks)), steals_(steals) {}
+  SlotAcceptor(Workplace& place, uint32_t cell, UniqueFd socket, Mapping picks, Mapping taken, bool steals)
+      : place_(place), cell_(cell), socket_(std::move(socket)), picks_(std::move(picks)), taken_(std::move(taken)), steals_(steals) {}
+
+  bool expects() const noexcept override { return picks_.get() == nullptr || pending(place_.slot) > 0; }
 
   Result<Arrived> take(bool nonblocking) noexcept override {
     auto taken = take_fd(nonblocking);
     if (!taken) return taken.error();
     return Arrived{std::move(*taken), {}};
-  }
-
-  Result<UniqueFd> take_fd(bool nonblocking) noexcept {
-    auto& settled = atomic(place_.page().cells[cell_].settled);
-    const uint32_t picked = picks(place_.slot);
-    auto taken = accept_from(socket_.get(), nonblocking);
-    if (!taken) return taken;
-    if (*taken) {
-      settled.store(settled.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-      return taken;
-    }
-    settled.store(picked, std::memory_order_relaxed);  // whatever was picked before we looked is not there (any more)
-    for (const uint32_t slot : adopted_) {
-      taken = accept_from(siblings_[slot].socket.get(), nonblocking);
-      if (taken && *taken) return taken;
-    }
-    return steal(nonblocking);
   }
 
   Result<void> join(int epoll_fd, uint64_t data) noexcept override {
@@ -77,14 +73,41 @@ class SlotAcceptor final : public Acceptor {
     uint32_t looked = 0;  // its pick count when last we found its queue empty
   };
 
+  /// What waits at one slot, as far as this worker can know.
+  struct Waiting {
+    uint32_t slot = LB_MAX_SLOTS;
+    Ticks age = 0;  ///< of its oldest
+
+    explicit operator bool() const noexcept { return slot != LB_MAX_SLOTS; }
+  };
+
+  const lb_slot_picks& picks_of(uint32_t slot) const noexcept { return static_cast<const lb_slot_picks*>(picks_.get())[slot]; }
   uint32_t picks(uint32_t slot) const noexcept {
-    const auto* table = static_cast<const lb_slot_picks*>(picks_.get());
-    return table == nullptr ? 0 : static_cast<uint32_t>(atomic(table[slot].picks).load(std::memory_order_relaxed));
+    if (picks_.get() == nullptr) return 0;
+    return static_cast<uint32_t>(atomic(picks_of(slot).picks).load(std::memory_order_relaxed));
   }
-  /// Connections that the program sent to a slot and that its worker has not come to.
-  uint32_t pending(uint32_t slot) const noexcept {
-    return picks(slot) - atomic(place_.board.page(slot).cells[cell_].settled).load(std::memory_order_relaxed);
+  std::atomic<uint32_t>& taken(uint32_t slot) const noexcept {
+    return atomic(static_cast<lb_slot_taken*>(taken_.get())[slot].taken);
   }
+  /// Picks of a slot that nobody has taken yet: queued there, or handshakes under way, or given up.
+  int32_t pending(uint32_t slot) const noexcept {
+    return static_cast<int32_t>(picks(slot) - taken(slot).load(std::memory_order_relaxed));
+  }
+  /// How long the oldest of them has been on its way, from its SYN on.
+  Ticks age_of_oldest(uint32_t slot, int32_t pending, Ticks now) const noexcept {
+    const uint32_t number = picks(slot) - std::min<uint32_t>(static_cast<uint32_t>(pending), LB_PICK_TIMES);
+    const Ticks age = now - atomic(picks_of(slot).made_at[number % LB_PICK_TIMES]).load(std::memory_order_relaxed);
+    return age > (1U << 31) ? 0 : age;  // its time is being written
+  }
+  Result<UniqueFd> take_fd(bool nonblocking) noexcept;
+  void count_taken(uint32_t slot) noexcept {
+    if (taken_.get() != nullptr && pending(slot) > 0) taken(slot).fetch_add(1, std::memory_order_relaxed);
+  }
+  bool may_steal() const noexcept { return steals_ && !place_.board.leaving(place_.slot); }
+  Waiting oldest_elsewhere(Ticks now) const noexcept;
+  Result<UniqueFd> take_older(bool nonblocking) noexcept;
+  Result<UniqueFd> take_from(uint32_t slot, bool nonblocking) noexcept;
+  void write_off_the_lost() noexcept;
   Result<UniqueFd> steal(bool nonblocking) noexcept;
   Result<UniqueFd> steal_blindly(bool nonblocking) noexcept;
   void disown(uint32_t slot) noexcept {
@@ -106,33 +129,95 @@ class SlotAcceptor final : public Acceptor {
   uint32_t cell_;
   UniqueFd socket_;
   Mapping picks_;  // none: no program, so nothing says where to look
+  Mapping taken_;  // with picks_
   bool steals_;
+  Ticks looked_at_ = 0;                    // elsewhere, while there were own ones
+  std::optional<Ticks> seen_elsewhere_;    // and from when on the oldest there has waited
   std::vector<Sibling> siblings_;  // by slot
   std::vector<uint32_t> adopted_;  // slots without a worker whose queue is ours to empty
   std::vector<Line> lines_;
 };
 
-Result<UniqueFd> SlotAcceptor::steal(bool nonblocking) noexcept {
-  if (!steals_) return UniqueFd();
-  if (picks_.get() == nullptr) return steal_blindly(nonblocking);
-  const auto mapped = static_cast<uint32_t>(std::min<size_t>(siblings_.size(), place_.board.slots()));
-  for (;;) {
-    uint32_t longest = 0;
-    uint32_t victim = mapped;
-    for (uint32_t slot = 0; slot < mapped; ++slot) {
-      if (!siblings_[slot].socket || siblings_[slot].looked == picks(slot)) continue;
-      const uint32_t waiting = pending(slot);
-      // An idle sibling is about to come for it; only a busy one's queue waits.
-      if (!busy(slot) || waiting <= longest || waiting > (1U << 31)) continue;
-      longest = waiting;
-      victim = slot;
-    }
-    if (victim == mapped) return UniqueFd();
-    const uint32_t seen = picks(victim);
-    auto taken = accept_from(siblings_[victim].socket.get(), nonblocking);
-    if (!taken || *taken) return taken;
-    siblings_[victim].looked = seen;
+Result<UniqueFd> SlotAcceptor::take_fd(bool nonblocking) noexcept {
+  if (auto older = take_older(nonblocking); older && *older) return older;
+  auto& settled = atomic(place_.page().cells[cell_].settled);
+  const uint32_t picked = picks(place_.slot);
+  auto taken = accept_from(socket_.get(), nonblocking);
+  if (!taken) return taken;
+  if (*taken) {
+    settled.store(settled.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    count_taken(place_.slot);
+    return taken;
   }
+  settled.store(picked, std::memory_order_relaxed);  // whatever was picked before we looked is not there (any more)
+  for (const uint32_t slot : adopted_) {
+    taken = take_from(slot, nonblocking);
+    if (taken && *taken) return taken;
+  }
+  write_off_the_lost();
+  return steal(nonblocking);
+}
+
+/// Handshakes that nobody finished, and SYN cookies, which are picked twice, are never taken. With our queue empty and nothing picked for
+/// long, they are all that is pending.
+void SlotAcceptor::write_off_the_lost() noexcept {
+  if (picks_.get() == nullptr || pending(place_.slot) <= 0) return;
+  if (age_of_oldest(place_.slot, 1, now_ticks()) < kGivenUp) return;
+  taken(place_.slot).store(picks(place_.slot), std::memory_order_relaxed);
+}
+
+/// The slot of a sibling whose oldest connection has waited longest. An idle sibling is about to come for its own.
+/// A hint: only the kernel knows which handshakes are over. What turned out not to be there is asked for again after the next pick.
+SlotAcceptor::Waiting SlotAcceptor::oldest_elsewhere(Ticks now) const noexcept {
+  Waiting oldest;
+  const auto mapped = static_cast<uint32_t>(std::min<size_t>(siblings_.size(), place_.board.slots()));
+  for (uint32_t slot = 0; slot < mapped; ++slot) {
+    const Sibling& sibling = siblings_[slot];
+    if (!sibling.socket || sibling.looked == picks(slot)) continue;
+    const int32_t waiting = pending(slot);
+    if (waiting <= 0) continue;
+    const Ticks age = age_of_oldest(slot, waiting, now);
+    if (!busy(slot) && age < kOverdue) continue;
+    if (!oldest || age > oldest.age) oldest = {slot, age};
+  }
+  return oldest;
+}
+
+Result<UniqueFd> SlotAcceptor::take_from(uint32_t slot, bool nonblocking) noexcept {
+  const uint32_t seen = picks(slot);
+  auto taken = accept_from(siblings_[slot].socket.get(), nonblocking);
+  if (taken && *taken) count_taken(slot);
+  if (taken && !*taken) siblings_[slot].looked = seen;
+  return taken;
+}
+
+/// Before an own connection is taken: one elsewhere that has waited clearly longer.
+Result<UniqueFd> SlotAcceptor::take_older(bool nonblocking) noexcept {
+  if (!may_steal() || picks_.get() == nullptr || siblings_.empty()) return UniqueFd();
+  const int32_t own = pending(place_.slot);
+  if (own <= 0) return UniqueFd();  // the idle look is next anyway
+  const Ticks now = now_ticks();
+  const Ticks enough = age_of_oldest(place_.slot, own, now) + kClearlyLonger;
+  const bool worth_it = seen_elsewhere_ && now - *seen_elsewhere_ >= enough;
+  if (!worth_it && now - looked_at_ < kLookPause) return UniqueFd();
+  looked_at_ = now;
+  seen_elsewhere_.reset();
+  const Waiting oldest = oldest_elsewhere(now);
+  if (!oldest) return UniqueFd();
+  seen_elsewhere_ = now - oldest.age;
+  return oldest.age < enough ? UniqueFd() : take_from(oldest.slot, nonblocking);
+}
+
+Result<UniqueFd> SlotAcceptor::steal(bool nonblocking) noexcept {
+  if (!may_steal()) return UniqueFd();
+  if (picks_.get() == nullptr) return steal_blindly(nonblocking);
+  if (siblings_.empty()) return UniqueFd();
+  const Ticks now = now_ticks();
+  while (const Waiting oldest = oldest_elsewhere(now)) {
+    auto taken = take_from(oldest.slot, nonblocking);
+    if (!taken || *taken) return taken;
+  }
+  return UniqueFd();
 }
 
 /// Without a program nothing says which busy sibling has a queue, but to ask them in turn.
@@ -176,15 +261,19 @@ void SlotAcceptor::told(const Message& message, Packet& packet) noexcept {
 
 Result<std::unique_ptr<Acceptor>> make_slot_acceptor(Workplace& place, const Message& answer, Packet& packet) noexcept {
   const bool program = answer.value[1] != 0;
-  if (packet.fd_count != (program ? 2U : 1U)) return Error{EPROTO, "listener: the slot's socket"};
+  if (packet.fd_count != (program ? 3U : 1U)) return Error{EPROTO, "listener: the slot's socket"};
   Mapping picks;
+  Mapping taken;
   if (program) {
     auto mapped = Mapping::map(packet.fds[1].get(), LB_MAX_SLOTS * sizeof(lb_slot_picks), 0, false);
     if (!mapped) return mapped.error();
     picks = std::move(*mapped);
+    mapped = Mapping::map(packet.fds[2].get(), LB_MAX_SLOTS * sizeof(lb_slot_taken), 0, true);
+    if (!mapped) return mapped.error();
+    taken = std::move(*mapped);
   }
   return std::unique_ptr<Acceptor>(
-      std::make_unique<SlotAcceptor>(place, answer.endpoint, std::move(packet.fds[0]), std::move(picks), answer.value[2] != 0));
+      std::make_unique<SlotAcceptor>(place, answer.endpoint, std::move(packet.fds[0]), std::move(picks), std::move(taken), answer.value[2] != 0));
 }
 
 }  // namespace lb

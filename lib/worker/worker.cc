@@ -5,10 +5,16 @@
 #include <sys/epoll.h>
 
 #include "sys/error.hh"
+#include "sys/process.hh"
 #include "worker/listener_impl.hh"
 #include "worker/worker_impl.hh"
 
 namespace lb {
+namespace {
+
+constexpr uint64_t kDispatchPause_ns = 20'000'000;
+
+}  // namespace
 
 Result<std::unique_ptr<Worker::Impl>> Worker::Impl::start(uint32_t id, UniqueFd channel, UniqueFd stop) noexcept {
   std::unique_ptr<Impl> worker(new Impl(id, std::move(channel), std::move(stop)));
@@ -78,7 +84,12 @@ void Worker::Impl::act_on(const Message& message) noexcept {
   }
 }
 
+void Worker::Impl::dispatch_if_due() noexcept {
+  if (now_ns() - dispatched_ns_ >= kDispatchPause_ns) (void)dispatch();
+}
+
 Result<void> Worker::Impl::dispatch() noexcept {
+  dispatched_ns_ = now_ns();
   place_.beat();
   uint64_t count = 0;
   if (::read(stop_.get(), &count, sizeof count) > 0 && !draining_) {

@@ -25,6 +25,8 @@ class LB_HIDDEN Worker::Impl {
   Workplace& place() noexcept { return place_; }
 
   Result<void> dispatch() noexcept;
+  /// For a worker that is so busy that it never waits: it must hear of a drain and of new siblings all the same.
+  void dispatch_if_due() noexcept;
   Result<Listener> listen(const Endpoint& endpoint, ListenOptions options) noexcept;
   /// A listener is closed: its index may be used again.
   void forget(Listener::Impl* listener, uint32_t cell, const std::string& key, uint32_t index) noexcept;
@@ -49,6 +51,7 @@ class LB_HIDDEN Worker::Impl {
   Packet packet_;    // descriptors of the message at hand
   std::map<uint32_t, Listener::Impl*> listeners_;        // by cell
   std::map<std::string, std::set<uint32_t>> indexes_;    // of the listeners on one endpoint
+  uint64_t dispatched_ns_ = 0;
   bool draining_ = false;
   bool all_leave_ = false;
   bool connected_ = true;

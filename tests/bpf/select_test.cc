@@ -284,6 +284,21 @@ TEST_P(Select, reset_to_no_connection_is_not_a_pick) {
   EXPECT_EQ(group.picks(0) + group.picks(1), 1u);
 }
 
+TEST_P(Select, each_pick_is_dated) {
+  OPEN_OR_SKIP(group, 1, GetParam());
+  const auto now = [] {
+    timespec time{};
+    ::clock_gettime(CLOCK_MONOTONIC, &time);
+    return static_cast<uint32_t>((static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec)) >> 10);
+  };
+  for (uint32_t i = 0; i < LB_PICK_TIMES + 3; i++) {  // the ring wraps
+    const uint32_t before = now();
+    ASSERT_TRUE(group.connect_many(1));
+    const uint32_t made_at = group.program().picks()[0].made_at[i % LB_PICK_TIMES];
+    EXPECT_LE(made_at - before, now() - before) << "pick " << i;
+  }
+}
+
 class ScoreboardRung : public ::testing::Test {
  protected:
   ReuseportGroup group;

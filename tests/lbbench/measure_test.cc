@@ -90,8 +90,8 @@ TEST(Measure, a_worker_that_served_none_is_in_the_share) {
 
 TEST(Measure, ideal_waits_for_the_warm_up_and_does_not_count_it) {
   const Trace trace{{0, 10 * kMs}, {5 * kMs, 1 * kMs}};
-  EXPECT_DOUBLE_EQ(measure_ideal(trace, {1 * kMs, kS}, 1).max, 6);
-  EXPECT_DOUBLE_EQ(measure_ideal(trace, {1 * kMs, kS}, 1).mean, 6);
+  EXPECT_DOUBLE_EQ(measure_ideal(trace, {1 * kMs, kS}, {.workers = 1}).max, 6);
+  EXPECT_DOUBLE_EQ(measure_ideal(trace, {1 * kMs, kS}, {.workers = 1}).mean, 6);
 }
 
 TEST(Measure, a_burst_on_half_the_workers_used_half) {
@@ -103,6 +103,22 @@ TEST(Measure, a_burst_on_half_the_workers_used_half) {
     recorder.answered(i, kMs, served_by[i], 0);
   }
   EXPECT_DOUBLE_EQ(used_per_burst(records, {0, kS}, 4), 0.5);
+}
+
+TEST(MeasureHang, counts_what_came_late_enough_and_still_waited_for_the_stopped_worker) {
+  const auto record = [](uint64_t intended_ms, uint64_t latency_ms, uint32_t worker) {
+    return Record{.intended_ns = intended_ms * kMs, .latency_ns = latency_ms * kMs, .late_ns = 0, .service_error_ns = 0,
+                  .worker = worker, .outcome = Outcome::answered};
+  };
+  // Stopped from 1000 to 3000 ms.
+  const std::vector records{record(900, 1, 2),     // before
+                            record(1100, 1950, 2), // nobody can know yet
+                            record(1300, 1750, 2), // a policy should have known
+                            record(2900, 101, 2),  // it may have waited for any worker until then
+                            record(1300, 7, 1)};
+  const auto result = measure_hang(records, {0, 4 * kS}, 2, 1000 * kMs, 3000 * kMs);
+  EXPECT_EQ(result.sent_after_notice, 1u);
+  EXPECT_DOUBLE_EQ(result.others.max, 7);
 }
 
 }  // namespace

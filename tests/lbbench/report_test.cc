@@ -88,6 +88,13 @@ TEST(Report, a_late_generator_is_blamed) {
   EXPECT_TRUE(has(text, "the generator fell behind by 42.0 ms")) << text;
 }
 
+TEST(Report, a_generator_that_stood_still_once_is_blamed) {
+  auto run = sample_open_run("shared", 1, 10, 10);
+  run.generator.late_max_ms = 14.5;
+  const std::string text = report_scenario(*find_scenario("mixed"), {}, std::vector{run});
+  EXPECT_TRUE(has(text, "the generator stood still for 14.5 ms")) << text;
+}
+
 TEST(Report, a_service_that_took_too_long_is_blamed_on_the_machine) {
   auto run = sample_open_run("shared", 1, 10, 10);
   EXPECT_FALSE(has(report_scenario(*find_scenario("mixed"), {}, std::vector{run}), "busy machine"));

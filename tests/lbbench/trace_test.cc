@@ -61,5 +61,18 @@ TEST(Period, a_tenth_is_for_warming_up_within_limits) {
   EXPECT_EQ(period_of(5).end_ns, 5'500'000'000U);
 }
 
+TEST(Fleet, slow_workers_are_worth_less_and_the_arrivals_fit_what_all_are_worth) {
+  const auto& uneven = *find_scenario("uneven");
+  EXPECT_DOUBLE_EQ(fleet_of(uneven, 8, kPeriod).capacity(), 6);
+  EXPECT_DOUBLE_EQ(arrival_rate_per_s(uneven, 8, 0.5), 3000);
+  EXPECT_DOUBLE_EQ(fleet_of(*find_scenario("mixed"), 8, kPeriod).capacity(), 8);
+}
+
+TEST(Fleet, the_hang_is_the_middle_third) {
+  const Fleet fleet = fleet_of(*find_scenario("hang"), 4, {1'000'000'000, 7'000'000'000});
+  EXPECT_EQ(fleet.hang_from_ns, 3'000'000'000u);
+  EXPECT_EQ(fleet.hang_to_ns, 5'000'000'000u);
+}
+
 }  // namespace
 }  // namespace lbbench

@@ -6,17 +6,52 @@
 #include <queue>
 
 namespace lbbench {
+namespace {
 
-std::vector<uint64_t> simulate_ideal(const Trace& trace, unsigned servers) {
-  std::priority_queue<uint64_t, std::vector<uint64_t>, std::greater<>> free_at_ns;
-  for (unsigned i = 0; i < servers; ++i) free_at_ns.push(0);
+/// Workers that are alike, by when they are free.
+struct Alike {
+  double slowdown;
+  uint64_t absent_from_ns = 0;
+  uint64_t absent_to_ns = 0;
+  std::priority_queue<uint64_t, std::vector<uint64_t>, std::greater<>> free_at_ns{};
+
+  /// When the first of them could begin.
+  uint64_t begin_ns(uint64_t at_ns) const {
+    const uint64_t begin = std::max(at_ns, free_at_ns.top());
+    return begin >= absent_from_ns && begin < absent_to_ns ? absent_to_ns : begin;
+  }
+  uint64_t serve(const Arrival& arrival) {
+    const uint64_t end_ns =
+        begin_ns(arrival.at_ns) + static_cast<uint64_t>(static_cast<double>(arrival.service_ns) * slowdown);
+    free_at_ns.pop();
+    free_at_ns.push(end_ns);
+    return end_ns;
+  }
+};
+
+/// Fastest first.
+std::vector<Alike> kinds_of(const Fleet& fleet) {
+  std::vector<Alike> kinds;
+  const unsigned hanging = fleet.hangs() ? 1 : 0;
+  const auto add = [&](Alike kind, unsigned count) {
+    for (unsigned i = 0; i < count; ++i) kind.free_at_ns.push(0);
+    if (count > 0) kinds.push_back(std::move(kind));
+  };
+  add({.slowdown = 1}, fleet.workers - fleet.slow - hanging);
+  add({.slowdown = 1, .absent_from_ns = fleet.hang_from_ns, .absent_to_ns = fleet.hang_to_ns}, hanging);
+  add({.slowdown = fleet.slowdown}, fleet.slow);
+  return kinds;
+}
+
+}  // namespace
+
+std::vector<uint64_t> simulate_ideal(const Trace& trace, const Fleet& fleet) {
+  auto kinds = kinds_of(fleet);
   std::vector<uint64_t> latencies_ns;
   latencies_ns.reserve(trace.size());
   for (const auto& arrival : trace) {
-    const uint64_t end_ns = std::max(arrival.at_ns, free_at_ns.top()) + arrival.service_ns;
-    free_at_ns.pop();
-    free_at_ns.push(end_ns);
-    latencies_ns.push_back(end_ns - arrival.at_ns);
+    const auto first = std::ranges::min_element(kinds, {}, [&](const Alike& kind) { return kind.begin_ns(arrival.at_ns); });
+    latencies_ns.push_back(first->serve(arrival) - arrival.at_ns);
   }
   return latencies_ns;
 }

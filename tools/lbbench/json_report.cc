@@ -28,6 +28,11 @@ Json extra_of(const RunResult& run, const Options& options) {
               {{"late_p99_ms", run.generator.late_p99_ms},
                {"late_max_ms", run.generator.late_max_ms},
                {"not_begun", run.generator.not_begun}}}};
+  if (run.hang)
+    extra["hang"] = {{"worker", run.hang->worker},
+                     {"stopped_s", run.hang->stopped_s},
+                     {"sent_after_0_2_s", run.hang->sent_after_notice},
+                     {"others_ms", to_json(run.hang->others)}};
   if (run.used_per_burst) extra["used_per_burst"] = *run.used_per_burst;
   return extra;
 }

@@ -11,6 +11,8 @@
 namespace lbbench {
 namespace {
 
+constexpr uint64_t kNoticeNs = 200'000'000;  // what a policy may take to notice; and before the end, what a queue may hold
+
 void count_lost(Outcome outcome, RunResult& result) {
   switch (outcome) {
     case Outcome::refused:
@@ -33,7 +35,8 @@ void count_lost(Outcome outcome, RunResult& result) {
 
 }  // namespace
 
-void measure(std::span<const Record> records, Period period, std::span<const uint32_t> worker_ids, RunResult& result) {
+void measure(std::span<const Record> records, Period period, std::span<const uint32_t> worker_ids, RunResult& result,
+             std::optional<uint32_t> stopped) {
   std::vector<uint64_t> latencies_ns;
   std::vector<uint64_t> late_ns;
   std::vector<double> service_errors_us;
@@ -47,7 +50,7 @@ void measure(std::span<const Record> records, Period period, std::span<const uin
     if (record.outcome != Outcome::not_begun) late_ns.push_back(record.late_ns);
     if (record.outcome != Outcome::answered) continue;
     latencies_ns.push_back(record.latency_ns);
-    service_errors_us.push_back(static_cast<double>(record.service_error_ns) / 1e3);
+    if (record.worker != stopped) service_errors_us.push_back(static_cast<double>(record.service_error_ns) / 1e3);
     ++per_worker[record.worker];
     last_ns = std::max(last_ns, record.intended_ns + record.latency_ns);
   }
@@ -68,13 +71,28 @@ void measure(std::span<const Record> records, Period period, std::span<const uin
   result.share = share_of(std::move(counts));
 }
 
-Latency measure_ideal(const Trace& trace, Period period, unsigned servers) {
-  const auto all_ns = simulate_ideal(trace, servers);
+Latency measure_ideal(const Trace& trace, Period period, const Fleet& fleet) {
+  const auto all_ns = simulate_ideal(trace, fleet);
   std::vector<uint64_t> counted_ns;
   for (size_t i = 0; i < trace.size(); ++i) {
     if (trace[i].at_ns >= period.warm_up_ns) counted_ns.push_back(all_ns[i]);
   }
   return summarize(std::move(counted_ns));
+}
+
+HangResult measure_hang(std::span<const Record> records, Period period, uint32_t id, uint64_t from_ns, uint64_t to_ns) {
+  HangResult result{.worker = id, .stopped_s = static_cast<double>(to_ns - from_ns) / 1e9};
+  std::vector<uint64_t> others_ns;
+  for (const auto& record : records) {
+    if (record.outcome != Outcome::answered || record.intended_ns < period.warm_up_ns) continue;
+    if (record.worker != id) {
+      others_ns.push_back(record.latency_ns);
+    } else if (record.intended_ns >= from_ns + kNoticeNs && record.intended_ns + kNoticeNs < to_ns) {
+      ++result.sent_after_notice;
+    }
+  }
+  result.others = summarize(std::move(others_ns));
+  return result;
 }
 
 double used_per_burst(std::span<const Record> records, Period period, size_t workers) {

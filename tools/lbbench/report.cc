@@ -13,6 +13,7 @@ namespace lbbench {
 namespace {
 
 constexpr double kLateMs = 1.0;  // a generator that is later than this for 1 % of the connections has fallen behind
+constexpr double kStallMs = 10;  // a burst of all that was due meanwhile follows, which no server was built to see
 constexpr double kServiceErrorMax = 0.05;  // of the mean service time
 constexpr double kOthersMax = 0.1;         // of the machine's CPU time
 constexpr const char* kKernelHash = "reuseport:hash";
@@ -167,10 +168,21 @@ std::string notes_on(const Scenario& scenario, const std::string& policy, const 
     note(fmt::format(": lost {} refused, {} reset, {} timed out", lost.refused, lost.reset, lost.timeout));
   if (crashed > 0) note(fmt::format(": workers that crashed: {}", crashed));
   if (not_begun > 0) note(fmt::format(": not the server's fault: no descriptor or port for {} connections", not_begun));
+  if (last.hang) {
+    uint64_t sent = 0;
+    for (const auto* run : runs) sent += run->hang->sent_after_notice;
+    const double p99 = median(each(runs, [](const RunResult& run) { return run.hang->others.p99; }));
+    note(fmt::format(": stopped a worker for {:.1f} s: {} connections went to it later than 0.2 s after that; p99 of those served "
+                     "by others {} ms",
+                     last.hang->stopped_s, sent, in_short(p99)));
+  }
   const auto worst = [&](const Figure& figure) { return std::ranges::max(each(runs, figure)); };
   std::vector<std::string> signs;
   const double late_ms = worst([](const RunResult& run) { return run.generator.late_p99_ms; });
   if (late_ms > kLateMs) signs.push_back(fmt::format("the generator fell behind by {} ms (p99)", in_short(late_ms)));
+  const double stall_ms = worst([](const RunResult& run) { return run.generator.late_max_ms; });
+  if (late_ms <= kLateMs && stall_ms > kStallMs)
+    signs.push_back(fmt::format("the generator stood still for {} ms", in_short(stall_ms)));
   const double error_us = worst([](const RunResult& run) { return run.service_error_us.mean; });
   if (error_us > kServiceErrorMax * 1e3 * scenario.mean_service_ms())
     signs.push_back(fmt::format("service took {:.0f} us too long", error_us));

@@ -10,6 +10,7 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <csignal>
 #include <memory>
 #include <numeric>
 #include <system_error>
@@ -27,6 +28,7 @@ namespace lbbench {
 namespace {
 
 constexpr int kTickMs = 100;
+constexpr int kHangLookMs = 5;
 constexpr double kStartAndStopS = 0.2;
 constexpr uint64_t kReadyNs = 15'000'000'000;
 constexpr uint64_t kLeadNs = 20'000'000;          // from the forking of the generators to the run's time 0
@@ -53,6 +55,24 @@ std::vector<Trace> deal(const Trace& trace, size_t hands) {
   return dealt;
 }
 
+/// A worker that has been stopped, and will not stay so.
+struct Stopped {
+  pid_t pid = -1;
+  uint64_t from_ns = 0;
+  uint64_t to_ns = 0;
+
+  void stop(pid_t worker, uint64_t now) {
+    if (kill(worker, SIGSTOP) == 0) pid = worker;
+    from_ns = now;
+  }
+  void go_on(uint64_t now) {
+    if (pid > 0) kill(pid, SIGCONT);
+    pid = -1;
+    to_ns = now;
+  }
+  ~Stopped() { go_on(0); }
+};
+
 class Run {
  public:
   Run(const RunPlan& plan, const Tick& tick)
@@ -62,6 +82,7 @@ class Run {
         utilization_(plan.options.utilization_of(plan.scenario)),
         seed_(plan.options.seed + plan.repeat - 1),
         period_(period_of(plan.options.duration_of(plan.scenario))),
+        fleet_(fleet_of(plan.scenario, workers_, period_)),
         trace_(make_trace(plan.scenario, workers_, utilization_, period_, seed_)),
         report_(1),
         stop_(1),
@@ -69,6 +90,7 @@ class Run {
 
   ~Run() {
     generators_.clear();
+    stopped_.go_on(0);
     stop_pipe_.write.reset();  // the server's sign to drain its workers
     if (server_) server_->wait(kServerStopMs);
   }
@@ -94,7 +116,7 @@ class Run {
     Pipe ready = Pipe::open();
     stop_pipe_ = Pipe::open();
     const ServerPlan server{plan_.policy, workers_, plan_.options.work, plan_.options.worker_model,
-                            plan_.timer.median_ns};
+                            plan_.timer.median_ns, fleet_.slow, fleet_.slowdown};
     server_ = std::make_unique<Child>([&] {
       stop_pipe_.write.reset();
       ready.read.reset();
@@ -137,7 +159,7 @@ class Run {
     primary_cpu_ns_ = cpu_ns(std::array{server_->pid()});
     generators_cpu_ns_ = ended_children_cpu_ns();
     machine_ = MachineLoad::now();
-    const uint64_t origin_ns = now_ns() + kLeadNs;
+    const uint64_t origin_ns = origin_ns_ = now_ns() + kLeadNs;
     auto rest = records_->all();
     for (size_t i = 0; i < traces_.size(); ++i) {
       const auto share = static_cast<unsigned>(clients * (i + 1) / traces_.size() - clients * i / traces_.size());
@@ -159,7 +181,7 @@ class Run {
     for (auto& generator : generators_) {
       while (!generator->ended()) {
         pollfd fd{generator->fd(), POLLIN, 0};
-        ::poll(&fd, 1, kTickMs);
+        ::poll(&fd, 1, hang_and_go_on());
         const bool go_on = tick();
         if (!go_on || now_ns() > deadline_ns) stop_[0].store(true);
         if (!go_on) return Interrupted{};
@@ -169,6 +191,16 @@ class Run {
         return RunFailure{fmt::format("the generator failed with exit code {}", code)};
     }
     return RunResult{};
+  }
+
+  /// Stops a worker and lets it go on, when it is time. Gives how many ms to wait until the next look.
+  int hang_and_go_on() {
+    if (!fleet_.hangs()) return kTickMs;
+    const uint64_t now = now_ns() - origin_ns_;  // wraps before the origin: then nothing is due
+    if (now > period_.end_ns + kOvertimeNs) return kHangLookMs;
+    if (stopped_.from_ns == 0 && now >= fleet_.hang_from_ns && now < fleet_.hang_to_ns) stopped_.stop(worker_pids_.back(), now);
+    if (stopped_.to_ns == 0 && stopped_.from_ns != 0 && now >= fleet_.hang_to_ns) stopped_.go_on(now);
+    return kHangLookMs;
   }
 
   RunResult measured() {
@@ -185,10 +217,14 @@ class Run {
     result.crashed_workers = report.crashed_workers;
     if (plan_.scenario.load == Load::open) {
       result.utilization = utilization_;
-      result.ideal = measure_ideal(trace_, period_, workers_);
+      result.ideal = measure_ideal(trace_, period_, fleet_);
     }
     const auto all = records_->all();
-    measure(all, period_, {report.worker_ids.data(), report.workers}, result);
+    const uint32_t last_id = report.worker_ids[report.workers - 1];
+    const auto stopped = fleet_.hangs() ? std::optional(last_id) : std::nullopt;
+    measure(all, period_, {report.worker_ids.data(), report.workers}, result, stopped);
+    if (stopped_.to_ns != 0)
+      result.hang = measure_hang(all, period_, last_id, stopped_.from_ns, stopped_.to_ns);
     if (plan_.scenario.bursts) result.used_per_burst = used_per_burst(all, period_, workers_);
     const uint64_t workers_ns = cpu_ns(worker_pids_) - workers_cpu_ns_;
     const uint64_t primary_ns = cpu_ns(std::array{server_->pid()}) - primary_cpu_ns_;
@@ -208,6 +244,7 @@ class Run {
   const double utilization_;
   const uint64_t seed_;
   const Period period_;
+  const Fleet fleet_;
   const Trace trace_;
   const SharedArray<ServerReport> report_;
   const SharedArray<std::atomic<bool>> stop_;
@@ -218,6 +255,8 @@ class Run {
   std::vector<Trace> traces_;
   std::vector<size_t> counts_;
   std::unique_ptr<SharedArray<Record>> records_;
+  uint64_t origin_ns_ = 0;
+  Stopped stopped_;
   std::vector<pid_t> worker_pids_;
   uint64_t workers_cpu_ns_ = 0;
   uint64_t primary_cpu_ns_ = 0;

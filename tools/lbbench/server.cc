@@ -29,7 +29,8 @@ int work(lb::Worker& worker, const ServerPlan& plan, ServerReport& report) {
     put(report.error, listener.error().message());
     return 1;
   }
-  const Workload workload(plan.work, plan.timer_error_ns);
+  const double slowdown = worker.id() <= plan.slow_workers ? plan.slowdown : 1;
+  const Workload workload(plan.work, plan.timer_error_ns, slowdown);
   if (plan.model == WorkerModel::serial) {
     serve_serially(worker, *listener, workload);
   } else {

@@ -17,6 +17,8 @@ struct ServerPlan {
   Work work;
   WorkerModel model;
   int64_t timer_error_ns;
+  unsigned slow_workers;  ///< the first so many take `slowdown` times as long
+  double slowdown;
 };
 
 /// What the server tells about itself; lives in memory that it shares with the main process.

@@ -38,7 +38,19 @@ Period period_of(double counted_s) {
 }
 
 double arrival_rate_per_s(const Scenario& scenario, unsigned workers, double utilization) {
-  return workers * utilization / (scenario.mean_service_ms() / 1e3);
+  return fleet_of(scenario, workers, {}).capacity() * utilization / (scenario.mean_service_ms() / 1e3);
+}
+
+Fleet fleet_of(const Scenario& scenario, unsigned workers, Period period) {
+  Fleet fleet{.workers = workers,
+              .slow = static_cast<unsigned>(workers * scenario.slow_share),
+              .slowdown = scenario.slowdown};
+  if (scenario.hangs) {
+    const uint64_t third_ns = (period.end_ns - period.warm_up_ns) / 3;
+    fleet.hang_from_ns = period.warm_up_ns + third_ns;
+    fleet.hang_to_ns = fleet.hang_from_ns + third_ns;
+  }
+  return fleet;
 }
 
 Trace make_trace(const Scenario& scenario, unsigned workers, double utilization, Period period, uint64_t seed) {

@@ -26,6 +26,21 @@ struct Period {
 /// A tenth more than the counted part, within 0.1 s and 1 s.
 Period period_of(double counted_s);
 
+/// The workers as a scenario has them: some slow, one absent for a while.
+struct Fleet {
+  unsigned workers = 0;
+  unsigned slow = 0;  ///< the first so many
+  double slowdown = 1;
+  uint64_t hang_from_ns = 0;  ///< the last worker is stopped from here
+  uint64_t hang_to_ns = 0;    ///< to here; equal: it is not
+
+  bool hangs() const { return hang_to_ns > hang_from_ns; }
+  double slowdown_of(unsigned index) const { return index < slow ? slowdown : 1; }
+  /// How many workers of full speed they are worth.
+  double capacity() const { return workers - slow + slow / slowdown; }
+};
+Fleet fleet_of(const Scenario& scenario, unsigned workers, Period period);
+
 /// Connections a second that keep `workers` busy for `utilization` of the time.
 double arrival_rate_per_s(const Scenario& scenario, unsigned workers, double utilization);
 

@@ -37,12 +37,14 @@ TimerError TimerError::measure() {
   return {raw[kSamples / 2], residual[kSamples / 2], residual[kSamples * 9 / 10]};
 }
 
-Workload::Workload(Work work, int64_t timer_error_ns) : work_(work), timer_error_ns_(timer_error_ns) {
+Workload::Workload(Work work, int64_t timer_error_ns, double slowdown)
+    : work_(work), timer_error_ns_(timer_error_ns), slowdown_(slowdown) {
   prctl(PR_SET_TIMERSLACK, 1UL);
 }
 
 int64_t Workload::spend(uint64_t begin_ns, uint64_t service_ns) const {
   if (service_ns == 0) return 0;
+  if (slowdown_ != 1) service_ns = static_cast<uint64_t>(static_cast<double>(service_ns) * slowdown_);
   if (work_ == Work::cpu) {
     const uint64_t begin_cpu_ns = now_ns(CLOCK_THREAD_CPUTIME_ID);
     uint64_t spent_ns = 0;

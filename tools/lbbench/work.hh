@@ -21,7 +21,8 @@ struct TimerError {
 class Workload {
  public:
   /// Sets the calling thread's timer slack to 1 ns (PR_SET_TIMERSLACK).
-  Workload(Work work, int64_t timer_error_ns);
+  /// Everything takes `slowdown` times as long.
+  Workload(Work work, int64_t timer_error_ns, double slowdown = 1);
 
   /// Returns when `service_ns` have been spent since `begin_ns`; gives how much longer it took.
   /// Asleep, the time since `begin_ns` counts as spent; busy, only CPU time from now on does, so that
@@ -31,6 +32,7 @@ class Workload {
  private:
   const Work work_;
   const int64_t timer_error_ns_;
+  const double slowdown_;
 };
 
 }  // namespace lbbench
