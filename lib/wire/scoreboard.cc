@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include <utility>
 
@@ -30,7 +31,18 @@ Mapping::~Mapping() {
   if (start_ != nullptr) ::munmap(start_, size_);
 }
 
+/// A mapping beyond a file's end, or of a socket (tcp_mmap), would be a SIGBUS at the first look. BPF maps are of no file type, and the
+/// kernel checks their size.
+Result<void> Mapping::check(int fd, size_t end) noexcept {
+  struct stat file {};
+  if (::fstat(fd, &file) != 0) return last_error("fstat");
+  const mode_t type = file.st_mode & S_IFMT;
+  if (type != 0 && (type != S_IFREG || static_cast<size_t>(file.st_size) < end)) return Error{EPROTO, "mmap: not what was agreed on"};
+  return {};
+}
+
 Result<Mapping> Mapping::map(int fd, size_t size, size_t offset, bool writable) noexcept {
+  if (auto sound = check(fd, offset + size); !sound) return sound.error();
   Mapping mapping;
   void* start = ::mmap(nullptr, size, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, static_cast<off_t>(offset));
   if (start == MAP_FAILED) return last_error("mmap");

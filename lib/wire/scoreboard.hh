@@ -39,10 +39,13 @@ class Mapping {
   Mapping& operator=(Mapping&& other) noexcept;
   ~Mapping();
 
+  /// EPROTO when the descriptor, which a peer may have chosen, is too short or no memory at all.
   static Result<Mapping> map(int fd, size_t size, size_t offset, bool writable) noexcept;
   void* get() const noexcept { return start_; }
 
  private:
+  static Result<void> check(int fd, size_t end) noexcept;
+
   void* start_ = nullptr;
   size_t size_ = 0;
 };
