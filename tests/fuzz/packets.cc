@@ -19,6 +19,9 @@ UniqueFd make_listening() {
   return fd;
 }
 
+/// A primary makes a file where a worker asks for one: not on the machine that fuzzes.
+bool names_a_path(std::string_view bytes) { return bytes.find("unix:/") != std::string_view::npos; }
+
 void set_text(Input& input, Message& message) noexcept {
   const unsigned which = input.below(std::size(kTexts) + 2);
   if (which < std::size(kTexts)) return message.set_text(kTexts[which]);
@@ -50,10 +53,11 @@ std::span<const int> Descriptors::choose(Input& input) noexcept {
   return {chosen_.data(), count};
 }
 
-void send_any_packet(Input& input, int channel, Descriptors& descriptors, std::span<const Act> likely) noexcept {
+void send_any_packet(Input& input, int channel, Descriptors& descriptors, std::span<const Act> likely,
+                     unsigned fds_one_in) noexcept {
   if (input.below(16) == 0) {
     const auto bytes = input.text(input.take<uint16_t>() % 600);
-    (void)send_packet(channel, bytes.data(), bytes.size(), descriptors.choose(input));
+    if (!names_a_path(bytes)) (void)send_packet(channel, bytes.data(), bytes.size(), descriptors.choose(input));
     return;
   }
   Message message;
@@ -66,8 +70,12 @@ void send_any_packet(Input& input, int channel, Descriptors& descriptors, std::s
   message.endpoint = input.below(8) == 0 ? input.take<uint32_t>() : input.below(4);
   for (auto& value : message.value) value = input.below(4) == 0 ? input.take<uint32_t>() : input.below(4);
   set_text(input, message);
-  if (input.below(32) == 0) message.text_length = input.take<uint32_t>();
-  (void)send_packet(channel, &message, sizeof message, descriptors.choose(input));
+  if (input.below(32) == 0) message.text_length = input.take<uint16_t>();
+  const auto payload = input.below(8) == 0 ? input.text(input.take<uint8_t>()) : std::string_view();
+  message.payload_length = input.below(32) == 0 ? input.take<uint16_t>() : static_cast<uint16_t>(payload.size());
+  if (names_a_path({message.text, sizeof message.text})) return;
+  const auto fds = input.below(fds_one_in) == 0 ? descriptors.choose(input) : std::span<const int>();
+  (void)send_packet(channel, &message, sizeof message, fds, std::as_bytes(std::span(payload)));
 }
 
 }  // namespace lb::fuzz

@@ -23,7 +23,9 @@ class Descriptors {
   std::array<int, 4> chosen_{};
 };
 
-/// Sends one packet that the input describes: a control message whose fields are mostly possible, or any bytes at all.
-void send_any_packet(Input& input, int channel, Descriptors& descriptors, std::span<const Act> likely) noexcept;
+/// Sends one packet that the input describes: a control message whose fields are mostly possible, or any bytes at all. One message in
+/// `fds_one_in` brings descriptors.
+void send_any_packet(Input& input, int channel, Descriptors& descriptors, std::span<const Act> likely,
+                     unsigned fds_one_in) noexcept;
 
 }  // namespace lb::fuzz

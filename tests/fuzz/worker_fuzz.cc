@@ -8,6 +8,7 @@
 
 #include "packets.hh"
 #include "wire/handoff.hh"
+#include "wire/user_channel.hh"
 #include "worker/worker_impl.hh"
 
 namespace lb {
@@ -24,13 +25,14 @@ struct World {
   fuzz::Descriptors descriptors;
 };
 
-void send_welcome(fuzz::Input& input, int channel, World& world) {
+void send_welcome(fuzz::Input& input, int channel, int messages, World& world) {
   Message welcome;
   welcome.act = Act::welcome;
   welcome.value[0] = input.below(64) == 0 ? input.take<uint32_t>() : input.below(kSlots);
   welcome.value[1] = input.below(64) == 0 ? input.take<uint32_t>() : kSlots;
-  const int fds[] = {world.board.worker_pages_fd(), world.board.primary_page_fd(), world.doorbell.get()};
-  if (!send_packet(channel, &welcome, sizeof welcome, {fds, input.below(64) == 0 ? 2U : 3U})) std::abort();
+  welcome.value[2] = input.below(2);
+  const int fds[] = {world.board.worker_pages_fd(), world.board.primary_page_fd(), world.doorbell.get(), messages};
+  if (!send_packet(channel, &welcome, sizeof welcome, {fds, input.below(64) == 0 ? 2U : 4U})) std::abort();
 }
 
 void send_handoff(fuzz::Input& input, World& world) {
@@ -53,15 +55,22 @@ void take_all(std::vector<Listener>& listeners, std::vector<Connection>& connect
 }
 
 void work(fuzz::Input& input, Worker& worker) {
+  std::vector<DatagramSocket> sockets;
   std::vector<Listener> listeners;
   std::vector<Connection> connections;
   for (int step = 0; step < 8; ++step) {
-    switch (input.below(4)) {
+    switch (input.below(6)) {
       case 0:
         (void)worker.dispatch();
         break;
       case 1:
         if (auto listener = worker.listen("tcp://127.0.0.1:0", {.backlog = 8})) listeners.push_back(std::move(*listener));
+        break;
+      case 4:
+        if (auto socket = worker.bind("udp://127.0.0.1:0")) sockets.push_back(std::move(*socket));
+        break;
+      case 5:
+        (void)worker.on_message([](UserMessage& message) { (void)message.reply("heard"); });
         break;
       case 2:
         take_all(listeners, connections);
@@ -86,9 +95,15 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   world.descriptors.renew_handoffs();
 
   // All that the primary will ever say is in the channel before the worker looks, so that the worker never waits.
-  send_welcome(input, primary.get(), world);
+  auto messages = lb::make_user_channel();
+  if (!messages) std::abort();
+  send_welcome(input, primary.get(), messages->second.get(), world);
+  for (unsigned count = input.below(3); count > 0; --count) {
+    const auto bytes = input.text(input.take<uint8_t>());
+    (void)lb::send_packet(messages->first.get(), bytes.data(), bytes.size(), world.descriptors.choose(input));
+  }
   for (unsigned packets = input.below(8); packets > 0; --packets)
-    lb::fuzz::send_any_packet(input, primary.get(), world.descriptors, lb::kLikely);
+    lb::fuzz::send_any_packet(input, primary.get(), world.descriptors, lb::kLikely, 1);
   for (unsigned packets = input.below(3); packets > 0; --packets) lb::send_handoff(input, world);
   ::shutdown(primary.get(), SHUT_WR);
 

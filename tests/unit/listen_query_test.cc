@@ -87,7 +87,7 @@ TEST(ListenQuery, nonsense_from_a_peer_is_an_error) {
 TEST(ListenQuery, every_text_that_a_peer_can_send_is_read_or_refused) {
   Message message;
   uint32_t random = 1;
-  for (int round = 0; round < 20'000; ++round) {
+  for (int round = 0; round < 500; ++round) {
     for (char& c : message.text) {
       random = random * 1664525 + 1013904223;
       c = "unix:/@\0tcpfd127.0[]"[(random >> 24) % 20];

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <thread>
 
+#include "wire/listen_query.hh"
 #include "wire/user_channel.hh"
 #include "worker/listener_impl.hh"
 #include "worker/worker_impl.hh"
@@ -65,7 +66,7 @@ TEST_F(WorkerChannel, N8_answer_is_told_by_the_number_it_acknowledges) {
   for (const int own : {EADDRINUSE, EACCES}) {
     const auto question = next();
     EXPECT_EQ(question.act, Act::query_listener);
-    EXPECT_EQ(question.get_text(), "tcp://127.0.0.1:0");
+    EXPECT_EQ(ListenQuery::unpack(question)->endpoint.to_string(), "tcp://127.0.0.1:0");
     say(Act::nudge, 0);
     say(Act::listener, question.sequence - 1, ENOMEM, "of an earlier question");
     say(Act::listener, question.sequence + 1, ENOMEM, "of a later question");
