@@ -99,8 +99,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   if (!messages) std::abort();
   send_welcome(input, primary.get(), messages->second.get(), world);
   for (unsigned count = input.below(3); count > 0; --count) {
-    const auto bytes = input.text(input.take<uint8_t>());
-    (void)lb::send_packet(messages->first.get(), bytes.data(), bytes.size(), world.descriptors.choose(input));
+    const auto said = input.text(input.take<uint8_t>());
+    (void)lb::send_packet(messages->first.get(), said.data(), said.size(), world.descriptors.choose(input));
   }
   for (unsigned packets = input.below(8); packets > 0; --packets)
     lb::fuzz::send_any_packet(input, primary.get(), world.descriptors, lb::kLikely, 1);
