@@ -11,11 +11,13 @@ namespace {
 
 /// For policies with chance in them: 400 fair draws over 4 workers reach 1.5 once in 10^8.
 constexpr double kFair = 1.5;
+/// In turn, but for a worker that the machine has not let come back yet: it is passed over.
+constexpr double kCyclic = 1.1;
 
 void expect_fair(const std::string& policy, const std::vector<unsigned>& per_worker, uint32_t first, uint32_t last) {
   const double unevenness = max_over_mean(per_worker, first, last);
   EXPECT_GE(unevenness, 1.0) << "a worker got nothing: " << shares(per_worker);
-  EXPECT_LE(unevenness, policy == "round-robin" ? 1.0 : kFair) << shares(per_worker);
+  EXPECT_LE(unevenness, policy == "round-robin" ? kCyclic : kFair) << shares(per_worker);
 }
 
 class SpreadEveryWay : public StyleTest {};
@@ -86,7 +88,7 @@ TEST_P(SpreadEveryKind, held_connections_are_shared_out_as_the_policy_promises) 
   const auto held = crowd.per_worker();
   const auto most = *std::max_element(held.begin() + 1, held.end());
   if (policy() == "round-robin" || policy() == "round-robin:least-loaded") {
-    EXPECT_EQ(most, 10u) << shares(held);
+    EXPECT_LE(most, 11u) << shares(held);
   } else if (policy() == "reuseport" && selects_by_load(cluster)) {
     EXPECT_LE(most, 12u) << shares(held);
   } else if (policy() == "reuseport:p2c" && selects_by_load(cluster)) {

@@ -68,7 +68,8 @@ TEST_P(StatusOf, picks_are_counted_where_somebody_picks) {
   for (const auto& worker : endpoint.workers) picks += worker.picks;
   const bool program = endpoint.rung.rfind("eBPF", 0) == 0;
   if (program || endpoint.effective.backend == Backend::round_robin) {
-    EXPECT_EQ(picks, 90u);
+    EXPECT_GE(picks, 90u);
+    EXPECT_LE(picks, 91u);  // a SYN that is sent again is picked again
   } else if (endpoint.effective.backend == Backend::shared) {
     EXPECT_EQ(picks, 0u);
   }
