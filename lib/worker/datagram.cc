@@ -159,7 +159,8 @@ void DatagramSocket::Impl::told(const Message& message, Packet& packet) noexcept
   const auto known = std::find_if(orphans_.begin(), orphans_.end(), [&](const Orphan& orphan) { return orphan.slot == slot; });
   if (message.act == Act::disown && known != orphans_.end()) {
     leave_lines(known->socket.get());
-    orphans_.erase(known);
+    std::iter_swap(known, orphans_.end() - 1);
+    orphans_.pop_back();
   }
   if (message.act != Act::adopt || known != orphans_.end() || packet.fd_count != 1) return;
   for (const Line& line : lines_) (void)add(line.epoll_fd, line.data, packet.fds[0].get());
