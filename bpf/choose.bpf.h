@@ -5,7 +5,7 @@
 #include "load.bpf.h"
 #include "ready.bpf.h"
 
-#define BATCH 8u                        /* slots that are weighed with one call: a multiple of 4, at most 16 */
+#define BATCH 8u /* slots that are weighed with one call: a multiple of 4, at most 16 */
 #define BATCH_BITS ((1u << BATCH) - 1)
 
 static __always_inline __u64 weights_of_four(__u32 slot)

@@ -13,9 +13,9 @@
 
 #include "maps.bpf.h"
 
-#define WINDOW_BITS 30                  /* of the clock in ns: a window lasts 1.07 s */
+#define WINDOW_BITS 30 /* of the clock in ns: a window lasts 1.07 s */
 #define WINDOW_MASK 0xffffu
-#define FLOWS_MASK 0xffffffull          /* flows of one slot in one window at most: more are not counted */
+#define FLOWS_MASK 0xffffffull /* flows of one slot in one window at most: more are not counted */
 
 /* The least recently heard ones leave when there are more. Only the programs for datagrams have it; the loader sets its size. */
 struct {

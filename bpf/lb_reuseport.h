@@ -17,11 +17,11 @@
 
 #define LB_LAYOUT_VERSION 2
 #define LB_PAGE_SIZE 4096
-#define LB_MAX_SLOTS 512     /* worker slots; a replacement takes a fresh one while the old drains */
-#define LB_MAX_ENDPOINTS 64  /* endpoints with a cell of their own on each worker's page */
-#define LB_PICK_TIMES 32     /* latest picks of a slot whose time is remembered */
-#define LB_FLOWS_MAX 65536   /* datagrams: flows of one endpoint that are remembered; see bpf/flow.bpf.h */
-#define LB_MAX_CLAIMS 256    /* hand-offs that one worker may hold un-taken, over all endpoints */
+#define LB_MAX_SLOTS 512              /* worker slots; a replacement takes a fresh one while the old drains */
+#define LB_MAX_ENDPOINTS 64           /* endpoints with a cell of their own on each worker's page */
+#define LB_PICK_TIMES 32              /* latest picks of a slot whose time is remembered */
+#define LB_FLOWS_MAX 65536            /* datagrams: flows of one endpoint that are remembered; see bpf/flow.bpf.h */
+#define LB_MAX_CLAIMS 256             /* hand-offs that one worker may hold un-taken, over all endpoints */
 #define LB_IN_FLIGHT 0x7fffffffu      /* of the word in_flight: the count */
 #define LB_RING_WHEN_LESS 0x80000000u /* of the word in_flight: the primary waits for it to fall */
 #define LB_LINE __attribute__((aligned(64)))
@@ -60,12 +60,12 @@ struct lb_worker_page {
 /* What the primary publishes to all workers. */
 struct lb_primary_page {
 	__u32 layout_version;
-	__u32 slot_max;   /* LB_MAX_SLOTS of the primary */
-	__u32 page_size;  /* sizeof(struct lb_worker_page) of the primary */
+	__u32 slot_max;  /* LB_MAX_SLOTS of the primary */
+	__u32 page_size; /* sizeof(struct lb_worker_page) of the primary */
 	__u32 reserved0[13];
-	__u32 awake LB_LINE; /* 0: asleep, ring the doorbell; 1: will look before it sleeps */
+	__u32 awake LB_LINE;                      /* 0: asleep, ring the doorbell; 1: will look before it sleeps */
 	__u64 leaving[LB_MAX_SLOTS / 64] LB_LINE; /* bit per slot: its worker is to finish while others go on; it may not have heard yet */
-	__u32 work[LB_MAX_ENDPOINTS] LB_LINE; /* round-robin: connections that an idle worker could be given */
+	__u32 work[LB_MAX_ENDPOINTS] LB_LINE;     /* round-robin: connections that an idle worker could be given */
 } __attribute__((aligned(LB_PAGE_SIZE)));
 
 enum lb_selector {
@@ -76,9 +76,9 @@ enum lb_selector {
 
 /* What the program is told about one endpoint's group; written by the primary through mmap. */
 struct lb_group {
-	__u32 selector;    /* enum lb_selector: a change takes effect with the next pick */
-	__u32 slot_count;  /* slots in use: 0 .. slot_count-1 */
-	__u32 endpoint;    /* index of its cell on the workers' pages */
+	__u32 selector;   /* enum lb_selector: a change takes effect with the next pick */
+	__u32 slot_count; /* slots in use: 0 .. slot_count-1 */
+	__u32 endpoint;   /* index of its cell on the workers' pages */
 	__u32 reserved0;
 	__u64 ready[LB_MAX_SLOTS / 64]; /* bit per slot: may be picked */
 	__u16 weight[LB_MAX_SLOTS];     /* 0 counts as 1; load is divided by it */
@@ -86,10 +86,10 @@ struct lb_group {
 
 /* What the program counts for one slot. */
 struct lb_slot_picks {
-	__u64 picks;        /* connections sent to the slot; one that came by SYN cookies counts at its SYN and at its ACK; flows */
-	__u64 written_off;  /* low rung: picks no longer waited for; pending = picks - settled - written_off, modulo 2^32 */
-	__u64 decayed_ns;   /* low rung: start of the running 100 ms, after which half of the pending is written off (CLOCK_MONOTONIC) */
-	__u64 flows;        /* datagrams: flows that were heard of late, a word of bpf/flow.bpf.h */
+	__u64 picks;       /* connections sent to the slot; one that came by SYN cookies counts at its SYN and at its ACK; flows */
+	__u64 written_off; /* low rung: picks no longer waited for; pending = picks - settled - written_off, modulo 2^32 */
+	__u64 decayed_ns;  /* low rung: start of the running 100 ms, after which half of the pending is written off (CLOCK_MONOTONIC) */
+	__u64 flows;       /* datagrams: flows that were heard of late, a word of bpf/flow.bpf.h */
 	__u64 reserved0[4];
 	__u32 made_at[LB_PICK_TIMES]; /* when pick number n was made: [n % LB_PICK_TIMES]; CLOCK_MONOTONIC in units of 1024 ns */
 } LB_LINE;
@@ -105,15 +105,15 @@ struct lb_slot_taken {
 
 /* One counter for each way out of the program; per-CPU array "exits". */
 enum lb_exit {
-	LB_EXIT_PICKED = 0,     /* a ready slot was chosen */
-	LB_EXIT_SINGLE,         /* only one slot was ready */
-	LB_EXIT_NO_READY,       /* none was: slot 0 queues */
-	LB_EXIT_SELECT_FAILED,  /* bpf_sk_select_reuseport refused: the kernel's hash decides */
-	LB_EXIT_NO_GROUP,       /* a map look-up failed: the kernel's hash decides */
-	LB_EXIT_MIGRATED,       /* picked a new home for a connection of a closed listener */
-	LB_EXIT_STRAY,          /* TCP segment that opens no connection (RST, half a handshake): the kernel's hash decides */
-	LB_EXIT_KNOWN,          /* datagram of a known flow, to its slot */
-	LB_EXIT_MOVED,          /* datagram of a known flow whose worker is not there any more: a new slot was chosen */
+	LB_EXIT_PICKED = 0,    /* a ready slot was chosen */
+	LB_EXIT_SINGLE,        /* only one slot was ready */
+	LB_EXIT_NO_READY,      /* none was: slot 0 queues */
+	LB_EXIT_SELECT_FAILED, /* bpf_sk_select_reuseport refused: the kernel's hash decides */
+	LB_EXIT_NO_GROUP,      /* a map look-up failed: the kernel's hash decides */
+	LB_EXIT_MIGRATED,      /* picked a new home for a connection of a closed listener */
+	LB_EXIT_STRAY,         /* TCP segment that opens no connection (RST, half a handshake): the kernel's hash decides */
+	LB_EXIT_KNOWN,         /* datagram of a known flow, to its slot */
+	LB_EXIT_MOVED,         /* datagram of a known flow whose worker is not there any more: a new slot was chosen */
 	LB_EXIT_COUNT,
 };
 

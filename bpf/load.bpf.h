@@ -8,12 +8,12 @@
 
 #include "flow.bpf.h"
 
-#define LOAD_MAX ((1ull << 24) - 1)     /* what a slot can be charged with at most; nonsense ends here */
-#define WEIGHT_BITS 16                  /* loads are scaled up by this before they are divided by a weight */
+#define LOAD_MAX ((1ull << 24) - 1) /* what a slot can be charged with at most; nonsense ends here */
+#define WEIGHT_BITS 16              /* loads are scaled up by this before they are divided by a weight */
 #define TIE_BITS 14
 #define SLOT_BITS 9
 #define HALF_LIFE_NS 100000000ull
-#define DATAGRAM_BITS 10                /* a datagram that waits takes about so much memory, and counts like a flow */
+#define DATAGRAM_BITS 10 /* a datagram that waits takes about so much memory, and counts like a flow */
 #define NOBODY (~0ull >> 1)
 
 _Static_assert(LB_MAX_SLOTS == 1 << SLOT_BITS, "a slot fills the low bits of a key");
@@ -52,24 +52,24 @@ extern void *bpf_rdonly_cast(void *object, __u32 type) __ksym __weak;
 
 /* Where the load of a slot is read from: a constant in each program. */
 enum source {
-	SCOREBOARD, /* low rung: the worker's page and our own picks */
-	PROBE,      /* top rung: the worker's page and the slot's socket, by bpf_probe_read_kernel */
-	CAST,       /* top rung: the same by plain loads, without a call for each; 6.2 */
-	FLOWS,      /* datagrams, low rung: the worker's page and the slot's flows */
+	SCOREBOARD,  /* low rung: the worker's page and our own picks */
+	PROBE,       /* top rung: the worker's page and the slot's socket, by bpf_probe_read_kernel */
+	CAST,        /* top rung: the same by plain loads, without a call for each; 6.2 */
+	FLOWS,       /* datagrams, low rung: the worker's page and the slot's flows */
 	FLOWS_PROBE, /* datagrams, top rung: the slot's socket too; for new flows only, so what a call costs does not matter */
 };
 
 /* What one run of the program knows. */
 struct walk {
-	__u64 best;            /* smallest key so far: load, then chance, then slot */
-	__u64 ptrs;            /* top rung: address of the sockarray's pointers */
-	__u64 now_ns;          /* low rung */
-	__u32 ready;           /* ready slots seen */
+	__u64 best;   /* smallest key so far: load, then chance, then slot */
+	__u64 ptrs;   /* top rung: address of the sockarray's pointers */
+	__u64 now_ns; /* low rung */
+	__u32 ready;  /* ready slots seen */
 	__u32 slot_count;
 	__u32 selector;
 	__u32 endpoint;
 	__u32 seed;
-	__u32 window;          /* datagrams */
+	__u32 window; /* datagrams */
 };
 
 /*

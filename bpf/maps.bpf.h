@@ -24,7 +24,7 @@
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, LB_MAX_SLOTS * WORDS(struct lb_worker_page));
+	__uint(max_entries, LB_MAX_SLOTS *WORDS(struct lb_worker_page));
 	__type(key, __u32);
 	__type(value, __u64);
 } workers SEC(".maps");

@@ -40,12 +40,12 @@ struct Surroundings {
   EventLoop& loop;
   const std::string& loop_reason;  ///< why the loop is not io_uring; empty if it is
   Scoreboard& scoreboard;
-  int doorbell;                    ///< by which workers wake the primary
+  int doorbell;  ///< by which workers wake the primary
   unsigned window;
   unsigned queue_max;
-  uint32_t max_in_flight;          ///< of one worker; 0: no limit
+  uint32_t max_in_flight;            ///< of one worker; 0: no limit
   const SelectorFunction* selector;  ///< the program's own rule; null: it has none
-  bool strict;                     ///< a fallback is an error
+  bool strict;                       ///< a fallback is an error
   /// Sends a control message to a worker; EAGAIN when it does not read what it has: try again in a later turn.
   std::function<Result<void>(uint32_t worker, Message& message, std::span<const int> fds)> tell;
   const InheritedSockets& inherited;
@@ -55,8 +55,8 @@ struct Surroundings {
 struct ListenRequest {
   Endpoint endpoint;
   ListenOptions options;
-  uint32_t cell = 0;  ///< index of the endpoint's cell on the workers' pages
-  Policy policy;      ///< as requested
+  uint32_t cell = 0;       ///< index of the endpoint's cell on the workers' pages
+  Policy policy;           ///< as requested
   std::string fallback{};  ///< why it is not, if the endpoint's kind rules it out (backends/kinds)
   Endpoint bound{};        ///< exclusive: what the worker has bound by itself
 };

@@ -65,8 +65,7 @@ Result<std::unique_ptr<EndpointBackend>> make_shared_datagrams(Surroundings& aro
                                                                std::string why) noexcept {
   auto socket = bind_datagram_socket(request.endpoint, request, false);
   if (!socket) return socket.error();
-  return std::unique_ptr<EndpointBackend>(
-      std::make_unique<SharedDatagrams>(around, request, std::move(*socket), std::move(why)));
+  return std::unique_ptr<EndpointBackend>(std::make_unique<SharedDatagrams>(around, request, std::move(*socket), std::move(why)));
 }
 
 Result<std::unique_ptr<EndpointBackend>> make_datagram_backend(Surroundings& around, const ListenRequest& request) noexcept {

@@ -44,9 +44,9 @@ class DatagramSlots final : public EndpointBackend {
     std::optional<Seat> seat;     // whose it is
     std::optional<Seat> adopter;  // who empties it while nobody else does
     bool ready = false;
-    bool leaving = false;  // its worker drains
-    bool hung = false;     // out of the pick: its worker does not come for it
-    int stuck = 0;         // looks in a row that found it so
+    bool leaving = false;   // its worker drains
+    bool hung = false;      // out of the pick: its worker does not come for it
+    int stuck = 0;          // looks in a row that found it so
     uint64_t accepted = 0;  // as of the last look
     uint64_t heartbeat = 0;
   };
@@ -103,8 +103,7 @@ Result<void> DatagramSlots::attach_program() noexcept {
     auto map = create_worker_pages_map();  // the primary tried and failed: ask again for the reason
     return descend(map ? Error{ENOMEM, "eBPF worker pages"} : map.error());
   }
-  auto program =
-      ReuseportProgram::load(around_.scoreboard.worker_pages_fd(), ReuseportProgram::Rung::kernel_backlog, LB_FLOWS_MAX);
+  auto program = ReuseportProgram::load(around_.scoreboard.worker_pages_fd(), ReuseportProgram::Rung::kernel_backlog, LB_FLOWS_MAX);
   if (!program) return descend(program.error());
   if (around_.strict && (*program)->rung() != ReuseportProgram::Rung::kernel_backlog)
     return error_naming(EPERM, "LB_STRICT: reuseport without the kernel's receive queues (" + (*program)->reason() + ")");
@@ -280,9 +279,9 @@ bool DatagramSlots::tell(const Seat& seat, Act act, uint32_t slot, std::span<con
 void DatagramSlots::describe(EndpointStatus& status) const {
   status.reason = reason_;
   status.effective = {Backend::reuseport, program_ ? selector() : Selector::hash};
-  status.rung = !program_                                                          ? "kernel hash"
+  status.rung = !program_                                                    ? "kernel hash"
                 : program_->rung() == ReuseportProgram::Rung::kernel_backlog ? "eBPF, flows and receive queues"
-                                                                                   : "eBPF, flows";
+                                                                             : "eBPF, flows";
   for (uint32_t i = 0; i < slots_.size(); ++i) {
     const Slot& slot = slots_[i];
     if (!slot.socket) continue;

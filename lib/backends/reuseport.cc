@@ -18,8 +18,8 @@
 namespace lb {
 namespace {
 
-constexpr int kRetry_ms = 20;  // a worker that does not read its control channel is told again
-constexpr uint64_t kSweep_ns = 90'000'000;        // two looks find a worker that does not come for its queue, within 200 ms
+constexpr int kRetry_ms = 20;               // a worker that does not read its control channel is told again
+constexpr uint64_t kSweep_ns = 90'000'000;  // two looks find a worker that does not come for its queue, within 200 ms
 constexpr uint64_t kIdleSweep_ns = 500'000'000;
 
 class ReuseportBackend final : public EndpointBackend {
@@ -43,14 +43,14 @@ class ReuseportBackend final : public EndpointBackend {
  private:
   struct Slot {
     UniqueFd socket;
-    std::optional<Seat> seat;      // whose it is
-    std::optional<Seat> adopter;   // who empties it while it is nobody's
-    uint32_t place = 0;            // in the order of listening, which is the group's own
+    std::optional<Seat> seat;     // whose it is
+    std::optional<Seat> adopter;  // who empties it while it is nobody's
+    uint32_t place = 0;           // in the order of listening, which is the group's own
     bool ready = false;
-    bool owed_siblings = false;    // its worker has not been told of all siblings yet
-    bool leaving = false;          // its worker drains
-    bool hung = false;             // out of the pick: it had nothing in hand and still did not come for its queue
-    bool had_backlog = false;      // the next three: as of the last sweep
+    bool owed_siblings = false;  // its worker has not been told of all siblings yet
+    bool leaving = false;        // its worker drains
+    bool hung = false;           // out of the pick: it had nothing in hand and still did not come for its queue
+    bool had_backlog = false;    // the next three: as of the last sweep
     uint64_t accepted = 0;
     uint64_t heartbeat = 0;
   };
@@ -378,8 +378,7 @@ Result<std::unique_ptr<EndpointBackend>> make_reuseport_backend(Surroundings& ar
 }
 
 bool ebpf_selection_works(const Scoreboard& scoreboard) noexcept {
-  return scoreboard.in_bpf() &&
-         ReuseportProgram::load(scoreboard.worker_pages_fd(), ReuseportProgram::Rung::kernel_backlog).ok();
+  return scoreboard.in_bpf() && ReuseportProgram::load(scoreboard.worker_pages_fd(), ReuseportProgram::Rung::kernel_backlog).ok();
 }
 
 }  // namespace lb

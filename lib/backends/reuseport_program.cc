@@ -131,10 +131,8 @@ Result<void> check_workers_map(int fd) noexcept {
 bool maps_match(const lb_reuseport& skeleton) noexcept {
   return bpf_map__value_size(skeleton.maps.group) == sizeof(uint64_t) && bpf_map__max_entries(skeleton.maps.group) == kGroupWords &&
          bpf_map__value_size(skeleton.maps.picks) == sizeof(lb_slot_picks) &&
-         bpf_map__max_entries(skeleton.maps.picks) == LB_MAX_SLOTS &&
-         bpf_map__max_entries(skeleton.maps.sockets) == LB_MAX_SLOTS &&
-         bpf_map__value_size(skeleton.maps.flows) == sizeof(uint64_t) &&
-         bpf_map__max_entries(skeleton.maps.exits) == LB_EXIT_COUNT;
+         bpf_map__max_entries(skeleton.maps.picks) == LB_MAX_SLOTS && bpf_map__max_entries(skeleton.maps.sockets) == LB_MAX_SLOTS &&
+         bpf_map__value_size(skeleton.maps.flows) == sizeof(uint64_t) && bpf_map__max_entries(skeleton.maps.exits) == LB_EXIT_COUNT;
 }
 
 /// The object's programs, of which one is loaded.
@@ -144,11 +142,16 @@ constexpr Variant kVariants[] = {Variant::kernel_cast, Variant::kernel_probe, Va
 
 bpf_program* program_of(const lb_reuseport& skeleton, Variant variant) noexcept {
   switch (variant) {
-    case Variant::kernel_cast: return skeleton.progs.select_kernel_cast;
-    case Variant::kernel_probe: return skeleton.progs.select_kernel;
-    case Variant::flow_kernel: return skeleton.progs.select_flow_kernel;
-    case Variant::flow: return skeleton.progs.select_flow;
-    case Variant::scoreboard: break;
+    case Variant::kernel_cast:
+      return skeleton.progs.select_kernel_cast;
+    case Variant::kernel_probe:
+      return skeleton.progs.select_kernel;
+    case Variant::flow_kernel:
+      return skeleton.progs.select_flow_kernel;
+    case Variant::flow:
+      return skeleton.progs.select_flow;
+    case Variant::scoreboard:
+      break;
   }
   return skeleton.progs.select_scoreboard;
 }
@@ -158,8 +161,7 @@ Result<Skeleton> load_variant(int workers_map, Variant variant, uint32_t flows_m
   Skeleton skeleton(lb_reuseport__open());
   if (!skeleton) return Error{errno, "open eBPF object"};
   if (!maps_match(*skeleton)) return Error{EPROTO, "open eBPF object (of another layout)"};
-  for (const Variant other : kVariants)
-    bpf_program__set_autoload(program_of(*skeleton, other), other == variant);
+  for (const Variant other : kVariants) bpf_program__set_autoload(program_of(*skeleton, other), other == variant);
   // The table's memory is taken at once: megabytes that the programs for connections have no use for.
   if (const int e = flows_max != 0 ? bpf_map__set_max_entries(skeleton->maps.flows, flows_max)
                                    : bpf_map__set_autocreate(skeleton->maps.flows, false))
@@ -177,7 +179,7 @@ class LoadedProgram final : public ReuseportProgram {
  public:
   /// The skeleton, with its copy of the object file, is not kept.
   static Result<std::unique_ptr<ReuseportProgram>> create(const lb_reuseport& skeleton, Variant variant,
-                                                         std::string reason) noexcept {
+                                                          std::string reason) noexcept {
     const bool low = variant == Variant::scoreboard || variant == Variant::flow;
     const Rung rung = low ? Rung::in_flight : Rung::kernel_backlog;
     UniqueFd program = duplicate(bpf_program__fd(program_of(skeleton, variant)));

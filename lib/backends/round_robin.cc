@@ -189,16 +189,15 @@ void RoundRobinBackend::describe(EndpointStatus& status) const {
   status.bad_picks = bad_picks_;
   for (const auto& peer : peers_) {
     const auto& cell = around_.scoreboard.page(peer->seat.slot).cells[request_.cell];
-    const auto untaken = static_cast<uint32_t>(std::count_if(peer->handed.begin(), peer->handed.end(), [](const Handed& handed) {
-      return handed.claim.state() == LB_CLAIM_SENT;
-    }));
-    status.workers.push_back({peer->seat.worker, peer->seat.slot, atomic(cell.accepted).load(),
-                              untaken, peer->picks});
+    const auto untaken = static_cast<uint32_t>(std::count_if(
+        peer->handed.begin(), peer->handed.end(), [](const Handed& handed) { return handed.claim.state() == LB_CLAIM_SENT; }));
+    status.workers.push_back({peer->seat.worker, peer->seat.slot, atomic(cell.accepted).load(), untaken, peer->picks});
   }
 }
 
 Result<std::unique_ptr<EndpointBackend>> make_round_robin_backend(Surroundings& around, const ListenRequest& request) noexcept {
-  if (around.strict && !around.loop_reason.empty()) return error_naming(EPERM, "LB_STRICT: round-robin without io_uring (" + around.loop_reason + ")");
+  if (around.strict && !around.loop_reason.empty())
+    return error_naming(EPERM, "LB_STRICT: round-robin without io_uring (" + around.loop_reason + ")");
   auto socket = BoundSocket::open(around, request);
   if (!socket) return socket.error();
   if (!socket->listens())

@@ -50,17 +50,17 @@ class RoundRobinBackend final : public EndpointBackend {
   };
   struct Peer {  // a worker on this endpoint
     Seat seat;
-    UniqueFd channel;        // our end
-    UniqueFd worker_end;     // a duplicate: lets us take unread packets back
+    UniqueFd channel;     // our end
+    UniqueFd worker_end;  // a duplicate: lets us take unread packets back
     std::vector<Handed> handed;
     uint64_t handed_ns = 0;
     uint64_t picks = 0;
     uint64_t paused_until_ns = 0;  // it sat on hand-offs, refused them or cannot be sent to
     uint64_t stall_pause_ns = kStallPauseMin_ns;
-    HandoffPacket packet;          // being filled for it, with the descriptors that go with it
+    HandoffPacket packet;  // being filled for it, with the descriptors that go with it
     int packed[kHandoffBatchMax] = {};
     bool ready = false;
-    bool had_room = false;         // custom: when the selector was asked last
+    bool had_room = false;  // custom: when the selector was asked last
   };
   struct Choice {
     Peer* peer;
@@ -96,7 +96,7 @@ class RoundRobinBackend final : public EndpointBackend {
   EventLoop::Token accept_token_ = 0;
   std::deque<Waiting> queue_;
   std::vector<std::unique_ptr<Peer>> peers_;
-  size_t cursor_ = 0;  // cyclic: the peer after the last one picked
+  size_t cursor_ = 0;                  // cyclic: the peer after the last one picked
   std::vector<Candidate> candidates_;  // custom: what the selector is shown, and
   std::vector<Choice> choices_;        // whom each of them stands for
   size_t left_waiting_ = 0;            // custom: connections in the queue after the selector was asked

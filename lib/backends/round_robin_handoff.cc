@@ -21,7 +21,7 @@ bool RoundRobinBackend::collect(Peer& peer) noexcept {
         peer.stall_pause_ns = kStallPauseMin_ns;
         break;
     }
-    handed.fd.reset();    // our copy first: the word's end tells the worker that there is none
+    handed.fd.reset();  // our copy first: the word's end tells the worker that there is none
     handed.claim.free();
     news = true;
     return true;
@@ -85,7 +85,9 @@ RoundRobinBackend::Peer* RoundRobinBackend::pick(uint64_t now) noexcept {
   }
   if (best != nullptr)
     cursor_ = (static_cast<size_t>(std::find_if(peers_.begin(), peers_.end(), [&](auto& p) { return p.get() == best; }) -
-                                   peers_.begin()) + 1) % peers_.size();
+                                   peers_.begin()) +
+               1) %
+              peers_.size();
   return best;
 }
 

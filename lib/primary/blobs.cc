@@ -25,7 +25,8 @@ Result<void> Listeners::set_blob(const Endpoint& endpoint, std::string_view blob
 
 Result<void> Cluster::Impl::set_blob(std::string_view endpoint, std::string_view blob) noexcept {
   if (blob.size() > kBlobMax)
-    return error_naming(EMSGSIZE, "set_blob: " + std::to_string(blob.size()) + " bytes (allowed: 0 to " + std::to_string(kBlobMax) + ")");
+    return error_naming(EMSGSIZE,
+                        "set_blob: " + std::to_string(blob.size()) + " bytes (allowed: 0 to " + std::to_string(kBlobMax) + ")");
   const auto parsed = Endpoint::parse(endpoint);
   if (!parsed) return parsed.error();
   return listeners_->set_blob(*parsed, blob);

@@ -28,8 +28,8 @@ bool may_need_bpf(const Policy& policy) {
 
 Result<void> validate(const Options& options) noexcept {
   if (options.workers > kWorkersMax)
-    return error_naming(EINVAL, "Options::workers " + std::to_string(options.workers) + " (allowed: 0 to " +
-                                    std::to_string(kWorkersMax) + ")");
+    return error_naming(
+        EINVAL, "Options::workers " + std::to_string(options.workers) + " (allowed: 0 to " + std::to_string(kWorkersMax) + ")");
   if (options.window < 1 || options.window > 32)
     return error_naming(EINVAL, "Options::window " + std::to_string(options.window) + " (allowed: 1 to 32)");
   if (options.max_in_flight > LB_IN_FLIGHT)
@@ -46,7 +46,8 @@ Result<std::unique_ptr<Cluster::Impl>> Cluster::Impl::create(Options options) no
   auto policy = Policy::from_environment(options.policy);
   if (!policy) return policy.error();
   if (policy->selector == Selector::custom && !options.selector)
-    return Error{EINVAL, "policy round-robin:custom, of LB_SCHED_POLICY or Options::policy: the program supplies no Options::selector"};
+    return Error{EINVAL,
+                 "policy round-robin:custom, of LB_SCHED_POLICY or Options::policy: the program supplies no Options::selector"};
   std::unique_ptr<Impl> cluster(new Impl(std::move(options)));
   cluster->policy_ = *policy;
   if (auto opened = cluster->open(strict_from_environment()); !opened) return opened.error();
@@ -278,7 +279,9 @@ Result<void> Cluster::watch(int fd, std::function<void()> on_readable) noexcept 
   if (!token) return token.error();
   return {};
 }
-Result<void> Cluster::set_blob(std::string_view endpoint, std::string_view blob) noexcept { return impl_->set_blob(endpoint, blob); }
+Result<void> Cluster::set_blob(std::string_view endpoint, std::string_view blob) noexcept {
+  return impl_->set_blob(endpoint, blob);
+}
 Result<void> Cluster::send(uint32_t worker, std::span<const std::byte> bytes, int fd) noexcept {
   return impl_->send(worker, bytes, fd);
 }

@@ -11,8 +11,8 @@
 #include "primary/supervisor.hh"
 #include "sys/doorbell.hh"
 #include "sys/event_loop.hh"
-#include "wire/user_channel.hh"
 #include "wire/scoreboard.hh"
+#include "wire/user_channel.hh"
 
 namespace lb {
 
@@ -93,7 +93,7 @@ class LB_HIDDEN Cluster::Impl {
   std::optional<Supervisor> supervisor_;
   std::optional<Listeners> listeners_;
   std::shared_ptr<Impl*> self_ = std::make_shared<Impl*>(this);  // for who may outlive us: null once we are gone
-  UniqueFd alarm_;  // timerfd: wakes a caller who waits on fd()
+  UniqueFd alarm_;                                               // timerfd: wakes a caller who waits on fd()
   bool alarm_set_ = false;
   bool polled_ = false;
   Phase phase_ = Phase::serving;

@@ -23,9 +23,7 @@ class ProcessLife final : public Life {
   UniqueFd pidfd_;
 };
 
-bool names(const std::string& text, const char* variable) {
-  return text.compare(0, text.find('='), variable) == 0;
-}
+bool names(const std::string& text, const char* variable) { return text.compare(0, text.find('='), variable) == 0; }
 
 }  // namespace
 

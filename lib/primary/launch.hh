@@ -44,8 +44,8 @@ Result<std::unique_ptr<Life>> hold_process(pid_t pid) noexcept;
 
 /// Forks; the child calls `let_go`, which must close and unmap all that is the primary's, then runs the function and never returns
 /// from here. `channel`: the worker's end.
-Result<std::unique_ptr<Life>> launch_fork(uint32_t id, UniqueFd channel, const Recipe& recipe, const sigset_t& mask, EventLoop& loop,
-                                          const std::function<void()>& let_go) noexcept;
+Result<std::unique_ptr<Life>> launch_fork(uint32_t id, UniqueFd channel, const Recipe& recipe, const sigset_t& mask,
+                                          EventLoop& loop, const std::function<void()>& let_go) noexcept;
 /// Forks and executes; returns once execve(2) has succeeded, or its error and that of all that comes before it.
 Result<std::unique_ptr<Life>> launch_command(uint32_t id, UniqueFd channel, const Command& command, const sigset_t& mask) noexcept;
 /// Starts a thread. Its Life, destroyed before it was reaped, leaves it to itself.

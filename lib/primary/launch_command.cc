@@ -79,7 +79,8 @@ Result<void> validate(const Command& command) {
   for (const auto& text : command.args)
     if (text.find('\0') != std::string::npos) return Error{EINVAL, "spawn: an argument with a NUL in it"};
   for (const int fd : command.stdio)
-    if (fd < -1) return error_naming(EINVAL, "spawn: stdio " + std::to_string(fd) + " (allowed: a descriptor, or -1: the primary's)");
+    if (fd < -1)
+      return error_naming(EINVAL, "spawn: stdio " + std::to_string(fd) + " (allowed: a descriptor, or -1: the primary's)");
   return {};
 }
 
@@ -177,7 +178,8 @@ Result<std::pair<UniqueFd, UniqueFd>> make_report() noexcept {
 
 }  // namespace
 
-Result<std::unique_ptr<Life>> launch_command(uint32_t id, UniqueFd channel, const Command& command, const sigset_t& mask) noexcept try {
+Result<std::unique_ptr<Life>> launch_command(uint32_t id, UniqueFd channel, const Command& command, const sigset_t& mask) noexcept
+    try {
   if (auto valid = validate(command); !valid) return valid.error();
   auto end = clear_of_stdio(std::move(channel));
   if (!end) return end.error();

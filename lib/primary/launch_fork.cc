@@ -23,7 +23,8 @@ namespace {
   this_process_is_a_worker();
   int code = kExitStartFailed;
   try {
-    for (const auto& text : recipe.env) ::setenv(text.substr(0, text.find('=')).c_str(), text.substr(text.find('=') + 1).c_str(), 1);
+    for (const auto& text : recipe.env)
+      ::setenv(text.substr(0, text.find('=')).c_str(), text.substr(text.find('=') + 1).c_str(), 1);
     auto impl = Worker::Impl::start(id, std::move(channel), std::move(stop)).value();
     impl->at_end(forget_stop_fd);
     Worker::Impl& inside = *impl;
@@ -41,8 +42,8 @@ namespace {
 
 }  // namespace
 
-Result<std::unique_ptr<Life>> launch_fork(uint32_t id, UniqueFd channel, const Recipe& recipe, const sigset_t& mask, EventLoop& loop,
-                                          const std::function<void()>& let_go) noexcept {
+Result<std::unique_ptr<Life>> launch_fork(uint32_t id, UniqueFd channel, const Recipe& recipe, const sigset_t& mask,
+                                          EventLoop& loop, const std::function<void()>& let_go) noexcept {
   if (thread_count() > 1)
     return Error{EDEADLK, "spawn: fork in a process with more than one thread (thread workers count; a Command may be spawned)"};
   if (auto valid = validate_environment(recipe.env); !valid) return valid.error();

@@ -109,11 +109,11 @@ Result<std::unique_ptr<Life>> launch_thread(uint32_t id, UniqueFd channel, Worke
   ::pthread_sigmask(SIG_BLOCK, &blocked, &before);
   Result<std::unique_ptr<Life>> life = Error{EAGAIN, "spawn: no thread to be had"};
   try {
-    std::thread thread([id, channel = std::move(channel), stop = std::move(stop), function = std::move(function),
-                        end = *ending]() mutable {
-      end->code = run_worker(id, std::move(channel), std::move(stop), function);
-      Doorbell::ring(end->bell.fd());
-    });
+    std::thread thread(
+        [id, channel = std::move(channel), stop = std::move(stop), function = std::move(function), end = *ending]() mutable {
+          end->code = run_worker(id, std::move(channel), std::move(stop), function);
+          Doorbell::ring(end->bell.fd());
+        });
     life = std::unique_ptr<Life>(std::make_unique<ThreadLife>(*ending, std::move(thread)));
   } catch (const std::system_error&) {  // the limit of threads is reached
   }

@@ -12,8 +12,8 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr int kMessagesInTurnMax = 64;              // from one worker, so that none can keep the primary busy
-constexpr unsigned kIdleTalkMax = 256;              // messages in a worker's life that say nothing new: more is a flood
+constexpr int kMessagesInTurnMax = 64;                 // from one worker, so that none can keep the primary busy
+constexpr unsigned kIdleTalkMax = 256;                 // messages in a worker's life that say nothing new: more is a flood
 constexpr uint64_t kHandshakesMax_ns = 1'000'000'000;  // a shutdown's patience with handshakes that do not complete
 
 /// "For ever" is a century: nothing overflows.
@@ -29,7 +29,8 @@ void Cluster::Impl::receive(WorkerRecord& worker) noexcept {
   Packet packet;
   for (int i = 0; i < kMessagesInTurnMax && worker.channel; ++i) {
     auto received = worker.channel.receive(message, packet, payload_);
-    if (!received || packet.fd_count != 0 || packet.fds_lost || (packet.state == Packet::State::received && !act_on(worker, message))) {
+    if (!received || packet.fd_count != 0 || packet.fds_lost ||
+        (packet.state == Packet::State::received && !act_on(worker, message))) {
       supervisor_->kill(worker);  // it broke the protocol: its siblings go on
       supervisor_->cut_messages(worker);
       disconnect(worker);
@@ -73,7 +74,8 @@ bool Cluster::Impl::act_on(WorkerRecord& worker, const Message& message) noexcep
     case Act::close: {
       // One that drains leaves, as Node.js's disconnect does; the endpoint waits for another. Else the endpoint is given up.
       const bool leaves = phase_ == Phase::serving && worker.deadline_ns != 0;
-      const bool known = leaves ? listeners_->left(worker.seat(), message.endpoint) : listeners_->close(worker.seat(), message.endpoint);
+      const bool known =
+          leaves ? listeners_->left(worker.seat(), message.endpoint) : listeners_->close(worker.seat(), message.endpoint);
       return known || ++worker.idle_talk <= kIdleTalkMax;
     }
     case Act::leaving:
@@ -199,8 +201,7 @@ void Cluster::Impl::bury_departed() noexcept {
 Result<void> Cluster::Impl::drain(uint32_t id, milliseconds deadline) noexcept {
   WorkerRecord* worker = supervisor_->find(id);
   if (worker == nullptr) return error_naming(ESRCH, "drain worker " + std::to_string(id));
-  if (deadline < milliseconds{0})
-    return error_naming(EINVAL, "drain worker " + std::to_string(id) + ": the deadline is negative");
+  if (deadline < milliseconds{0}) return error_naming(EINVAL, "drain worker " + std::to_string(id) + ": the deadline is negative");
   start_drain(*worker, false, deadline);
   return {};
 }

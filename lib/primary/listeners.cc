@@ -82,7 +82,8 @@ Result<std::unique_ptr<EndpointBackend>> Listeners::make_backend(ListenRequest& 
   if (request.policy.backend == Backend::automatic)
     request.policy.backend = ebpf_selection_works(around_.scoreboard) ? Backend::reuseport : Backend::round_robin;
   if (around_.strict && around_.max_in_flight != 0 && request.policy.backend != Backend::round_robin)
-    return error_naming(ENOTSUP, "LB_STRICT: Options::max_in_flight under " + request.policy.to_string() + " (allowed: round-robin)");
+    return error_naming(ENOTSUP,
+                        "LB_STRICT: Options::max_in_flight under " + request.policy.to_string() + " (allowed: round-robin)");
   switch (request.policy.backend) {
     case Backend::shared:
       return make_shared_backend(around_, request);

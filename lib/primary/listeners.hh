@@ -64,7 +64,7 @@ class Listeners {
     std::vector<Seat> listening{};  // those of the seats that have said so
     std::string blob{};
     Endpoint asked{};
-    UniqueFd port{};        // refusing without workers: bound and never listening, it keeps the port
+    UniqueFd port{};  // refusing without workers: bound and never listening, it keeps the port
     bool refusing = false;
   };
   Result<Entry*> create(const ListenQuery& asked, std::string key);

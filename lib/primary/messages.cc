@@ -6,7 +6,7 @@
 namespace lb {
 namespace {
 
-constexpr int kMessagesInTurnMax = 16;    // from one worker, so that none can keep the primary busy; the rest waits for the next turn
+constexpr int kMessagesInTurnMax = 16;  // from one worker, so that none can keep the primary busy; the rest waits for the next turn
 constexpr int kLastMessagesMax = 100'000;  // of a worker that has exited; more than a channel can hold
 
 }  // namespace
@@ -23,8 +23,7 @@ void Cluster::Impl::receive_messages(WorkerRecord& worker, bool all) noexcept {
   if (!options_.on_message) return;
   const int most = all ? kLastMessagesMax : kMessagesInTurnMax;
   for (int i = 0; i < most && worker.messages; ++i) {
-    const auto got = inbox_.receive(worker.messages.get(),
-                                    [&](UserMessage& message) { options_.on_message(worker.id, message); });
+    const auto got = inbox_.receive(worker.messages.get(), [&](UserMessage& message) { options_.on_message(worker.id, message); });
     if (got && *got == UserInbox::State::received) continue;
     if (got && *got == UserInbox::State::nothing) return;
     if (!got) {  // it broke the protocol

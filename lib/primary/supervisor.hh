@@ -24,21 +24,21 @@ struct WorkerRecord {
   pid_t pid = 0;
   std::unique_ptr<Life> life;
   Channel channel;
-  UniqueFd messages;            ///< the user's own, beside the control channel: neither can hold up the other
+  UniqueFd messages;  ///< the user's own, beside the control channel: neither can hold up the other
   Recipe recipe;
   WorkerState state = WorkerState::spawned;
   uint64_t started_ns = 0;
-  uint64_t deadline_ns = 0;     ///< when a drain's patience ends; 0: it is not draining
-  unsigned crashes = 0;         ///< in a row, its predecessors' included
-  unsigned idle_talk = 0;       ///< messages that told us nothing
-  int ended_by = 0;             ///< the signal by which we were asked to end it
-  bool spawn_told = false;      ///< its `spawned` event is out
+  uint64_t deadline_ns = 0;  ///< when a drain's patience ends; 0: it is not draining
+  unsigned crashes = 0;      ///< in a row, its predecessors' included
+  unsigned idle_talk = 0;    ///< messages that told us nothing
+  int ended_by = 0;          ///< the signal by which we were asked to end it
+  bool spawn_told = false;   ///< its `spawned` event is out
   bool came_online = false;
-  bool announced = false;       ///< it said that its exit is meant
+  bool announced = false;  ///< it said that its exit is meant
   bool drain_told = false;
   bool drain_all = false;
   bool exited = false;
-  bool lost = false;            ///< it was to be killed, and cannot be: it counts as gone
+  bool lost = false;  ///< it was to be killed, and cannot be: it counts as gone
   EventLoop::Token channel_token = 0;
   EventLoop::Token messages_token = 0;
   EventLoop::Token exit_token = 0;

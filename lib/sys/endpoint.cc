@@ -93,8 +93,8 @@ Result<Endpoint> Endpoint::parse_unix(std::string_view text, std::string_view pa
   const bool abstract = path.starts_with('@');
   if (path.empty() || path == "@") return bad_endpoint(text, "it has no path");
   if (path.size() > kPathMax)
-    return bad_endpoint(text, "the path has " + std::to_string(path.size()) + " bytes, and unix(7) allows at most " +
-                                  std::to_string(kPathMax));
+    return bad_endpoint(
+        text, "the path has " + std::to_string(path.size()) + " bytes, and unix(7) allows at most " + std::to_string(kPathMax));
   if (!abstract && path.front() != '/') return bad_endpoint(text, "the path must be absolute, or an abstract @NAME");
   Endpoint endpoint;
   endpoint.kind_ = Kind::unix_socket;
@@ -116,7 +116,8 @@ Result<Endpoint> Endpoint::parse_inherited(std::string_view text, std::string_vi
     return bad_endpoint(text, "the number must be that of a descriptor");
   // FileDescriptorName= of systemd.socket(5): no control character, no colon.
   const bool bad = std::any_of(name.begin(), name.end(), [](unsigned char c) { return c <= ' ' || c >= 127 || c == ':'; });
-  if (bad || name.front() == '-' || name.front() == '+') return bad_endpoint(text, "a name holds printable characters but ':' and ' '");
+  if (bad || name.front() == '-' || name.front() == '+')
+    return bad_endpoint(text, "a name holds printable characters but ':' and ' '");
   Endpoint endpoint;
   endpoint.kind_ = Kind::inherited;
   const auto canonical = number ? std::to_string(fd) : std::string(name);
@@ -160,7 +161,8 @@ std::string Endpoint::to_string() const {
   }
   char name[INET6_ADDRSTRLEN] = {};
   const bool v6 = family() == AF_INET6;
-  const void* raw = v6 ? static_cast<const void*>(&as_v6(address_)->sin6_addr) : static_cast<const void*>(&as_v4(address_)->sin_addr);
+  const void* raw =
+      v6 ? static_cast<const void*>(&as_v6(address_)->sin6_addr) : static_cast<const void*>(&as_v4(address_)->sin_addr);
   ::inet_ntop(family(), raw, name, sizeof name);
   const std::string host = v6 ? "[" + std::string(name) + "]" : name;
   return std::string(kind_ == Kind::udp ? kUdp : kTcp) + host + ":" + std::to_string(port());

@@ -75,7 +75,8 @@ Result<void> check_socket(int fd, const Endpoint& endpoint) {
 Result<InheritedSockets> InheritedSockets::take() noexcept try {
   InheritedSockets sockets;
   auto read = sockets.read_environment();
-  for (const char* name : {"LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES"}) ::unsetenv(name);  // not for our children
+  for (const char* name : {"LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES"})
+    ::unsetenv(name);  // not for our children
   if (!read) return read.error();
   sockets.look_around();
   return sockets;
@@ -137,8 +138,9 @@ Result<int> InheritedSockets::number_of(const Endpoint& endpoint) const {
   if (found.size() == 1) return found.front();
   if (passed_.empty()) return unusable(endpoint, ENOENT, "no sockets were passed by name (LISTEN_FDS)");
   if (found.empty()) return unusable(endpoint, ENOENT, "no socket has that name (there are: " + known + ")");
-  return unusable(endpoint, EINVAL, std::to_string(found.size()) + " sockets have that name: ask by number, from fd:" +
-                                        std::to_string(found.front()) + " on");
+  return unusable(
+      endpoint, EINVAL,
+      std::to_string(found.size()) + " sockets have that name: ask by number, from fd:" + std::to_string(found.front()) + " on");
 }
 
 Result<UniqueFd> InheritedSockets::open(const Endpoint& endpoint) const noexcept try {

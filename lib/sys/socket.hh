@@ -25,7 +25,7 @@ Result<UniqueFd> accept_from(int listening_fd, bool nonblocking) noexcept;
 
 struct BindOptions {
   bool v6only = false;
-  bool reuse_port = false;  ///< join the SO_REUSEPORT group that is bound there already
+  bool reuse_port = false;              ///< join the SO_REUSEPORT group that is bound there already
   const ListenOptions* more = nullptr;  ///< what is to be set before (sys/socket_options)
 };
 /// A non-blocking, close-on-exec socket bound to `endpoint`; errors name the operation and the endpoint.

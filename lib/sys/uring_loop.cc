@@ -35,9 +35,7 @@ class UringLoop final : public EventLoop {
   void before_fork() noexcept override;
   void after_fork() noexcept override;
 
-  Result<Token> watch(int fd, OnReadable on_readable) noexcept override {
-    return add(fd, std::move(on_readable), {});
-  }
+  Result<Token> watch(int fd, OnReadable on_readable) noexcept override { return add(fd, std::move(on_readable), {}); }
   Result<Token> accept(int listening_fd, OnAccept on_accept) noexcept override {
     return add(listening_fd, {}, std::move(on_accept));
   }
@@ -52,7 +50,7 @@ class UringLoop final : public EventLoop {
     int fd = -1;
     OnReadable on_readable;
     OnAccept on_accept;
-    bool armed = false;      // the kernel holds a request for it
+    bool armed = false;  // the kernel holds a request for it
     bool paused = false;
     bool cancelled = false;
   };
@@ -75,11 +73,11 @@ class UringLoop final : public EventLoop {
   io_uring ring_{};
   UniqueFd hint_;  // epoll, once somebody has asked for fd()
   bool open_ = false;
-  bool deferred_ = false;   // completions are posted only when we enter the ring for them
+  bool deferred_ = false;  // completions are posted only when we enter the ring for them
   bool forking_ = false;
   std::vector<std::unique_ptr<Entry>> entries_;
-  std::vector<Token> readable_;         // fired in this turn: called back, then armed again
-  std::deque<Completion> put_off_;      // met while waiting for one entry's last completion
+  std::vector<Token> readable_;     // fired in this turn: called back, then armed again
+  std::deque<Completion> put_off_;  // met while waiting for one entry's last completion
   Token last_token_ = kNobody;
   bool sweep_ = false;
 };
@@ -103,8 +101,7 @@ Result<void> UringLoop::open() noexcept {
   const UniqueFd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   sockaddr_un any{};
   any.sun_family = AF_UNIX;
-  if (!probe || ::bind(probe.get(), reinterpret_cast<sockaddr*>(&any), sizeof(sa_family_t)) != 0 ||
-      ::listen(probe.get(), 1) != 0)
+  if (!probe || ::bind(probe.get(), reinterpret_cast<sockaddr*>(&any), sizeof(sa_family_t)) != 0 || ::listen(probe.get(), 1) != 0)
     return last_error("io_uring probe");
   constexpr Token kProbe = 1;
   last_token_ = kProbe;
@@ -117,7 +114,8 @@ Result<void> UringLoop::open() noexcept {
   status = ::io_uring_submit_and_wait(&ring_, 2);
   if (status < 0) return Error{-status, "io_uring_enter"};
   for (Completion completion; take(completion);)
-    if (completion.token == kProbe && completion.result != -ECANCELED) return Error{-completion.result, "io_uring multishot accept"};
+    if (completion.token == kProbe && completion.result != -ECANCELED)
+      return Error{-completion.result, "io_uring multishot accept"};
   return {};
 }
 

@@ -88,7 +88,8 @@ Result<void> Channel::receive(Message& message, Packet& packet, std::span<char> 
   if (auto received = receive_packet(fd_.get(), &message, sizeof message, packet, std::as_writable_bytes(room)); !received)
     return received;
   if (packet.state != Packet::State::received) return {};
-  if (packet.size < sizeof message || packet.truncated || !message.valid() || packet.size != sizeof message + message.payload_length)
+  if (packet.size < sizeof message || packet.truncated || !message.valid() ||
+      packet.size != sizeof message + message.payload_length)
     return Error{EPROTO, "control message"};
   return {};
 }

@@ -14,9 +14,9 @@ namespace lb {
 /// What query_listener asks: a worker wants to listen on an endpoint.
 struct ListenQuery {
   Endpoint endpoint;
-  uint32_t index = 0;     ///< which of this worker's listeners on that endpoint
+  uint32_t index = 0;  ///< which of this worker's listeners on that endpoint
   ListenOptions options;
-  Endpoint bound;         ///< exclusive: the address that the worker has bound
+  Endpoint bound;  ///< exclusive: the address that the worker has bound
 
   /// Into a message's values and text. EMSGSIZE: the texts do not fit.
   Result<void> pack(Message& message) const noexcept;

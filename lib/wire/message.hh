@@ -10,21 +10,21 @@ namespace lb {
 /// What a control message says. The direction is part of the meaning: a message that goes the wrong way breaks the protocol.
 enum class Act : uint16_t {
   // primary -> worker
-  welcome = 1,     ///< values: slot, slots mapped, 1 = user messages are heard; fds: worker pages, primary page, doorbell,
-                   ///< the user's messages
-  listener,        ///< answers query_listener: error, or endpoint, Accept kind in value 0; text: bound address; payload: the
-                   ///< endpoint's blob; fds by kind
-  siblings,        ///< reuseport: value 0: first slot; fds: the listening sockets of the slots from it on
-  adopt,           ///< reuseport: take from slot value 0 too, its worker is gone or does not come; fd: the slot's socket
-  disown,          ///< reuseport: slot value 0 has a worker again
-  nudge,           ///< nothing: shows whether the worker runs
-  drain,           ///< finish; value 0: 1 = the whole cluster does, so empty the queues
+  welcome = 1,  ///< values: slot, slots mapped, 1 = user messages are heard; fds: worker pages, primary page, doorbell,
+                ///< the user's messages
+  listener,     ///< answers query_listener: error, or endpoint, Accept kind in value 0; text: bound address; payload: the
+                ///< endpoint's blob; fds by kind
+  siblings,     ///< reuseport: value 0: first slot; fds: the listening sockets of the slots from it on
+  adopt,        ///< reuseport: take from slot value 0 too, its worker is gone or does not come; fd: the slot's socket
+  disown,       ///< reuseport: slot value 0 has a worker again
+  nudge,        ///< nothing: shows whether the worker runs
+  drain,        ///< finish; value 0: 1 = the whole cluster does, so empty the queues
   // worker -> primary
-  online = 64,     ///< the worker runs
-  query_listener,  ///< text and values: wire/listen_query; payload: the blob that it offers
-  listening,       ///< it listens on `endpoint`
-  close,           ///< it no longer does
-  leaving,         ///< it would like to be drained (it got SIGTERM)
+  online = 64,              ///< the worker runs
+  query_listener,           ///< text and values: wire/listen_query; payload: the blob that it offers
+  listening,                ///< it listens on `endpoint`
+  close,                    ///< it no longer does
+  leaving,                  ///< it would like to be drained (it got SIGTERM)
   exited_after_disconnect,  ///< it is about to exit and means to
 };
 

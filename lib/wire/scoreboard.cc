@@ -37,7 +37,8 @@ Result<void> Mapping::check(int fd, size_t end) noexcept {
   struct stat file {};
   if (::fstat(fd, &file) != 0) return last_error("fstat");
   const mode_t type = file.st_mode & S_IFMT;
-  if (type != 0 && (type != S_IFREG || static_cast<size_t>(file.st_size) < end)) return Error{EPROTO, "mmap: not what was agreed on"};
+  if (type != 0 && (type != S_IFREG || static_cast<size_t>(file.st_size) < end))
+    return Error{EPROTO, "mmap: not what was agreed on"};
   return {};
 }
 

@@ -63,7 +63,8 @@ Result<UserInbox::State> UserInbox::receive(int channel, const std::function<voi
   if (!memory_) return Error{ENOMEM, "receive a message"};
   Header header;
   Packet packet;
-  if (auto got = receive_packet(channel, &header, sizeof header, packet, {memory_.get(), kUserMessageMax}); !got) return got.error();
+  if (auto got = receive_packet(channel, &header, sizeof header, packet, {memory_.get(), kUserMessageMax}); !got)
+    return got.error();
   if (packet.state == Packet::State::nothing) return State::nothing;
   if (packet.state == Packet::State::closed) return State::closed;
   const bool whole = packet.size >= sizeof header && packet.size - sizeof header == header.size && !packet.truncated;

@@ -231,7 +231,9 @@ Result<DatagramSocket> Worker::bind(std::string_view endpoint, DatagramOptions o
   if (!parsed) return parsed.error();
   return impl_->bind(*parsed, options);
 }
-Result<DatagramSocket> Worker::bind(const Endpoint& endpoint, DatagramOptions options) noexcept { return impl_->bind(endpoint, options); }
+Result<DatagramSocket> Worker::bind(const Endpoint& endpoint, DatagramOptions options) noexcept {
+  return impl_->bind(endpoint, options);
+}
 
 DatagramSocket::DatagramSocket(std::unique_ptr<Impl> impl) noexcept : impl_(std::move(impl)) {}
 DatagramSocket::DatagramSocket(DatagramSocket&&) noexcept = default;
@@ -239,7 +241,9 @@ DatagramSocket& DatagramSocket::operator=(DatagramSocket&&) noexcept = default;
 DatagramSocket::~DatagramSocket() = default;
 
 std::optional<Datagram> DatagramSocket::receive(std::span<std::byte> buffer) noexcept { return impl_->receive(buffer); }
-Result<std::optional<Datagram>> DatagramSocket::try_receive(std::span<std::byte> buffer) noexcept { return impl_->try_receive(buffer); }
+Result<std::optional<Datagram>> DatagramSocket::try_receive(std::span<std::byte> buffer) noexcept {
+  return impl_->try_receive(buffer);
+}
 Result<void> DatagramSocket::reply(const Datagram& question, std::span<const std::byte> bytes) noexcept {
   return impl_->send(question.from, bytes, &question.to);
 }

@@ -15,7 +15,8 @@ class LB_HIDDEN DatagramSocket::Impl final : public Inlet {
  public:
   /// `own`: it is this worker's slot (reuseport), else one that all workers share.
   Impl(Worker::Impl& worker, UniqueFd socket, bool own, Endpoint address, uint32_t cell, std::string key, uint32_t index)
-      : worker_(worker), socket_(std::move(socket)), own_(own), address_(address), cell_(cell), key_(std::move(key)), index_(index) {}
+      : worker_(worker), socket_(std::move(socket)), own_(own), address_(address), cell_(cell), key_(std::move(key)),
+        index_(index) {}
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
   ~Impl() { close(); }

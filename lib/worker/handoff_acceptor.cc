@@ -17,8 +17,7 @@ namespace {
 
 class HandoffAcceptor final : public Acceptor {
  public:
-  HandoffAcceptor(Workplace& place, uint32_t cell, UniqueFd channel)
-      : place_(place), cell_(cell), channel_(std::move(channel)) {}
+  HandoffAcceptor(Workplace& place, uint32_t cell, UniqueFd channel) : place_(place), cell_(cell), channel_(std::move(channel)) {}
   ~HandoffAcceptor() override { give_back(); }
 
   Result<Arrived> take(bool nonblocking) noexcept override;
@@ -48,8 +47,8 @@ class HandoffAcceptor final : public Acceptor {
   uint32_t cell_;
   UniqueFd channel_;
   HandoffPacket packet_;
-  Packet received_;      // the descriptors of packet_
-  size_t next_ = 0;      // the first of them not yet yielded
+  Packet received_;  // the descriptors of packet_
+  size_t next_ = 0;  // the first of them not yet yielded
   std::vector<int> lines_;
 };
 

@@ -92,8 +92,8 @@ Result<std::unique_ptr<Acceptor>> make_shared_acceptor(const Message& answer, Pa
   const bool listens = (answer.value[1] & kSharedListens) != 0;
   if (!listens)
     if (auto listening = listen_on(packet.fds[0].get(), backlog, *address); !listening) return listening.error();
-  return std::unique_ptr<Acceptor>(std::make_unique<SharedAcceptor>(
-      std::move(packet.fds[0]), address->family() == AF_UNIX, (answer.value[1] & kSharedKept) != 0));
+  return std::unique_ptr<Acceptor>(std::make_unique<SharedAcceptor>(std::move(packet.fds[0]), address->family() == AF_UNIX,
+                                                                    (answer.value[1] & kSharedKept) != 0));
 }
 
 }  // namespace lb

@@ -17,7 +17,7 @@
 namespace lb {
 namespace {
 
-using Ticks = uint32_t;  // of 1024 ns, modulo 2^32: as the program notes them
+using Ticks = uint32_t;                 // of 1024 ns, modulo 2^32: as the program notes them
 constexpr Ticks kClearlyLonger = 1000;  // so much older must a connection elsewhere be to be preferred to one's own
 constexpr Ticks kLookPause = 500;       // between looks for one while there are own ones
 constexpr Ticks kOverdue = 200;         // an idle worker comes for its connections sooner
@@ -28,7 +28,8 @@ Ticks now_ticks() noexcept { return static_cast<Ticks>(now_ns() >> 10); }
 class SlotAcceptor final : public Acceptor {
  public:
   SlotAcceptor(Workplace& place, uint32_t cell, UniqueFd socket, Mapping picks, Mapping taken, bool steals)
-      : place_(place), cell_(cell), socket_(std::move(socket)), picks_(std::move(picks)), taken_(std::move(taken)), steals_(steals) {}
+      : place_(place), cell_(cell), socket_(std::move(socket)), picks_(std::move(picks)), taken_(std::move(taken)),
+        steals_(steals) {}
 
   bool expects() const noexcept override { return picks_.get() == nullptr || pending(place_.slot) > 0; }
 
@@ -114,9 +115,7 @@ class SlotAcceptor final : public Acceptor {
     if (std::erase(adopted_, slot) == 0) return;
     for (const Line& line : lines_) ::epoll_ctl(line.epoll_fd, EPOLL_CTL_DEL, siblings_[slot].socket.get(), nullptr);
   }
-  bool busy(uint32_t slot) const noexcept {
-    return in_flight_of(place_.board.page(slot)) != 0;
-  }
+  bool busy(uint32_t slot) const noexcept { return in_flight_of(place_.board.page(slot)) != 0; }
   Result<void> add(int epoll_fd, uint64_t data, int fd) noexcept {
     epoll_event event{};
     event.events = EPOLLIN | EPOLLEXCLUSIVE;
@@ -131,10 +130,10 @@ class SlotAcceptor final : public Acceptor {
   Mapping picks_;  // none: no program, so nothing says where to look
   Mapping taken_;  // with picks_
   bool steals_;
-  Ticks looked_at_ = 0;                    // elsewhere, while there were own ones
-  std::optional<Ticks> seen_elsewhere_;    // and from when on the oldest there has waited
-  std::vector<Sibling> siblings_;  // by slot
-  std::vector<uint32_t> adopted_;  // slots without a worker whose queue is ours to empty
+  Ticks looked_at_ = 0;                  // elsewhere, while there were own ones
+  std::optional<Ticks> seen_elsewhere_;  // and from when on the oldest there has waited
+  std::vector<Sibling> siblings_;        // by slot
+  std::vector<uint32_t> adopted_;        // slots without a worker whose queue is ours to empty
   std::vector<Line> lines_;
 };
 
@@ -272,8 +271,8 @@ Result<std::unique_ptr<Acceptor>> make_slot_acceptor(Workplace& place, const Mes
     if (!mapped) return mapped.error();
     taken = std::move(*mapped);
   }
-  return std::unique_ptr<Acceptor>(
-      std::make_unique<SlotAcceptor>(place, answer.endpoint, std::move(packet.fds[0]), std::move(picks), std::move(taken), answer.value[2] != 0));
+  return std::unique_ptr<Acceptor>(std::make_unique<SlotAcceptor>(place, answer.endpoint, std::move(packet.fds[0]),
+                                                                  std::move(picks), std::move(taken), answer.value[2] != 0));
 }
 
 }  // namespace lb

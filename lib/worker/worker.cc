@@ -242,12 +242,16 @@ Result<Listener> Worker::listen(std::string_view endpoint, ListenOptions options
   if (!parsed) return parsed.error();
   return impl_->listen(*parsed, options);
 }
-Result<Listener> Worker::listen(const Endpoint& endpoint, ListenOptions options) noexcept { return impl_->listen(endpoint, options); }
+Result<Listener> Worker::listen(const Endpoint& endpoint, ListenOptions options) noexcept {
+  return impl_->listen(endpoint, options);
+}
 int Worker::fd() const noexcept { return impl_->fd(); }
 Result<void> Worker::dispatch() noexcept { return impl_->dispatch(); }
 void Worker::leave() noexcept { impl_->leave(); }
 bool Worker::draining() const noexcept { return impl_->draining(); }
 Result<void> Worker::send(std::span<const std::byte> bytes, int fd) noexcept { return impl_->send(bytes, fd); }
-Result<void> Worker::on_message(std::function<void(UserMessage&)> callback) noexcept { return impl_->on_message(std::move(callback)); }
+Result<void> Worker::on_message(std::function<void(UserMessage&)> callback) noexcept {
+  return impl_->on_message(std::move(callback));
+}
 
 }  // namespace lb

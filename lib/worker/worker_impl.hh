@@ -63,21 +63,21 @@ class LB_HIDDEN Worker::Impl {
 
   uint32_t id_;
   Channel channel_;
-  UniqueFd stop_;    // eventfd: SIGTERM came
+  UniqueFd stop_;      // eventfd: SIGTERM came
   UniqueFd messages_;  // the user's own, beside the control channel
-  UniqueFd events_;  // epoll: channel, stop and, once somebody listens to them, messages
+  UniqueFd events_;    // epoll: channel, stop and, once somebody listens to them, messages
   Workplace place_;
-  Packet packet_;    // descriptors of the message at hand
-  std::array<char, Message::kPayloadMax> payload_;  // and what follows it
-  std::map<uint32_t, Inlet*> listeners_;                 // by cell; datagram sockets too
-  std::map<std::string, std::set<uint32_t>> indexes_;    // of the listeners on one endpoint
+  Packet packet_;                                      // descriptors of the message at hand
+  std::array<char, Message::kPayloadMax> payload_;     // and what follows it
+  std::map<uint32_t, Inlet*> listeners_;               // by cell; datagram sockets too
+  std::map<std::string, std::set<uint32_t>> indexes_;  // of the listeners on one endpoint
   uint64_t dispatched_ns_ = 0;
   UserInbox inbox_;
   std::function<void(UserMessage&)> on_message_;
-  bool delivering_ = false;   // a message is in the user's hands
-  bool replaced_ = false;     // meanwhile, on_message_ was
-  bool awaited_ = false;      // messages_ is in events_
-  bool heard_ = false;        // the primary listens to messages
+  bool delivering_ = false;  // a message is in the user's hands
+  bool replaced_ = false;    // meanwhile, on_message_ was
+  bool awaited_ = false;     // messages_ is in events_
+  bool heard_ = false;       // the primary listens to messages
   std::function<void()> farewell_;
   std::function<Result<void>()> drive_;
   bool draining_ = false;

@@ -112,7 +112,7 @@ TEST_P(FlowTable, flow_that_fell_silent_no_longer_counts) {
     Flow(group).send();
     taken(0);
     taken(1);
-    ::poll(nullptr, 0, 5);  // time has to pass here: two windows of a second
+    ::poll(nullptr, 0, 5);                             // time has to pass here: two windows of a second
     if (i % 100 == 0) group.page(1).in_flight += 400;  // its own flows do not decide
   }
   EXPECT_EQ(group.picks(0), 17u);

@@ -16,11 +16,11 @@ using ::testing::Gt;
 using Rung = ReuseportProgram::Rung;
 
 /// Opens in the test's body, as the number of slots differs.
-#define OPEN_OR_SKIP(group, ...)                                        \
-  do {                                                                  \
-    const std::string why = (group).open(__VA_ARGS__);                  \
-    if (!why.empty() && privileged_required()) FAIL() << why;           \
-    if (!why.empty()) GTEST_SKIP() << why;                              \
+#define OPEN_OR_SKIP(group, ...)                              \
+  do {                                                        \
+    const std::string why = (group).open(__VA_ARGS__);        \
+    if (!why.empty() && privileged_required()) FAIL() << why; \
+    if (!why.empty()) GTEST_SKIP() << why;                    \
   } while (false)
 
 class Select : public ::testing::TestWithParam<Rung> {
@@ -213,8 +213,10 @@ TEST_P(Select, p2c_never_picks_the_most_loaded_of_many) {
   ASSERT_TRUE(group.connect_many(300));
   const auto picks = group.all_picks();
   for (uint32_t slot = 0; slot < 8; slot++) {
-    if (slot == 3) EXPECT_EQ(picks[slot], 0u);
-    else EXPECT_GT(picks[slot], 0u);
+    if (slot == 3)
+      EXPECT_EQ(picks[slot], 0u);
+    else
+      EXPECT_GT(picks[slot], 0u);
   }
 }
 

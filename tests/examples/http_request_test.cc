@@ -59,15 +59,14 @@ TEST_P(HttpRequestKeepAlive, follows_version_and_connection_header) {
   EXPECT_EQ(parsed.request.keep_alive, GetParam().keep_alive) << GetParam().head;
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    All, HttpRequestKeepAlive,
-    testing::Values(KeepAliveCase{"GET / HTTP/1.1\r\nHost: a\r\n\r\n", true},
-                    KeepAliveCase{"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", false},
-                    KeepAliveCase{"GET / HTTP/1.1\r\nHost: a\r\nconnection: Foo , CLOSE\r\n\r\n", false},
-                    KeepAliveCase{"GET / HTTP/1.1\r\nHost: a\r\nConnection: close, keep-alive\r\n\r\n", false},
-                    KeepAliveCase{"GET / HTTP/1.1\r\nHost: a\r\nConnection: closed\r\n\r\n", true},
-                    KeepAliveCase{"GET / HTTP/1.0\r\n\r\n", false},
-                    KeepAliveCase{"GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", true}));
+INSTANTIATE_TEST_SUITE_P(All, HttpRequestKeepAlive,
+                         testing::Values(KeepAliveCase{"GET / HTTP/1.1\r\nHost: a\r\n\r\n", true},
+                                         KeepAliveCase{"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", false},
+                                         KeepAliveCase{"GET / HTTP/1.1\r\nHost: a\r\nconnection: Foo , CLOSE\r\n\r\n", false},
+                                         KeepAliveCase{"GET / HTTP/1.1\r\nHost: a\r\nConnection: close, keep-alive\r\n\r\n", false},
+                                         KeepAliveCase{"GET / HTTP/1.1\r\nHost: a\r\nConnection: closed\r\n\r\n", true},
+                                         KeepAliveCase{"GET / HTTP/1.0\r\n\r\n", false},
+                                         KeepAliveCase{"GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", true}));
 
 struct FaultCase {
   const char* head;
@@ -81,20 +80,20 @@ TEST_P(HttpRequestFault, is_answered_with_its_status) {
 
 INSTANTIATE_TEST_SUITE_P(
     All, HttpRequestFault,
-    testing::Values(FaultCase{"nonsense\r\n\r\n", 400},                               // no version
-                    FaultCase{"GET / HTTP/1.1 \r\n\r\n", 400},                        // no version at the end
-                    FaultCase{"GET  / HTTP/1.1\r\nHost: a\r\n\r\n", 400},             // two spaces
-                    FaultCase{"G(T / HTTP/1.1\r\nHost: a\r\n\r\n", 400},              // not a token
-                    FaultCase{"GET a HTTP/1.1\r\nHost: a\r\n\r\n", 400},              // no slash
-                    FaultCase{"GET /\x01 HTTP/1.1\r\nHost: a\r\n\r\n", 400},          // control character
-                    FaultCase{"GET / http/1.1\r\nHost: a\r\n\r\n", 400},              // lower case
-                    FaultCase{"GET / HTTP/2.0\r\n\r\n", 505},                         //
-                    FaultCase{"GET / HTTP/1.1\r\n\r\n", 400},                         // no Host
-                    FaultCase{"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400},   // two
-                    FaultCase{"GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400},             // space before the colon
-                    FaultCase{"GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n", 400},   //
-                    FaultCase{"GET / HTTP/1.1\r\nHost: a\rb\r\n\r\n", 400},           // bare CR
-                    FaultCase{"GET / HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n", 400},  //
+    testing::Values(FaultCase{"nonsense\r\n\r\n", 400},                                            // no version
+                    FaultCase{"GET / HTTP/1.1 \r\n\r\n", 400},                                     // no version at the end
+                    FaultCase{"GET  / HTTP/1.1\r\nHost: a\r\n\r\n", 400},                          // two spaces
+                    FaultCase{"G(T / HTTP/1.1\r\nHost: a\r\n\r\n", 400},                           // not a token
+                    FaultCase{"GET a HTTP/1.1\r\nHost: a\r\n\r\n", 400},                           // no slash
+                    FaultCase{"GET /\x01 HTTP/1.1\r\nHost: a\r\n\r\n", 400},                       // control character
+                    FaultCase{"GET / http/1.1\r\nHost: a\r\n\r\n", 400},                           // lower case
+                    FaultCase{"GET / HTTP/2.0\r\n\r\n", 505},                                      //
+                    FaultCase{"GET / HTTP/1.1\r\n\r\n", 400},                                      // no Host
+                    FaultCase{"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400},                // two
+                    FaultCase{"GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400},                          // space before the colon
+                    FaultCase{"GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n", 400},                //
+                    FaultCase{"GET / HTTP/1.1\r\nHost: a\rb\r\n\r\n", 400},                        // bare CR
+                    FaultCase{"GET / HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n", 400},               //
                     FaultCase{"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n", 400},    //
                     FaultCase{"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\n", 400},  //
                     FaultCase{"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400},

@@ -32,8 +32,7 @@ void set_text(Input& input, Message& message) noexcept {
 }  // namespace
 
 Descriptors::Descriptors()
-    : listening_(make_listening()),
-      null_(::open("/dev/null", O_RDWR | O_CLOEXEC)),
+    : listening_(make_listening()), null_(::open("/dev/null", O_RDWR | O_CLOEXEC)),
       memory_(::memfd_create("lb-fuzz", MFD_CLOEXEC)) {
   if (!null_ || !memory_ || ::ftruncate(memory_.get(), 1 << 20) != 0) std::abort();
   renew_handoffs();

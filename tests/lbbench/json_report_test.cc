@@ -26,9 +26,9 @@ TEST(JsonReport, has_the_fields_of_schema_1) {
   EXPECT_EQ(json["schema"], 1);
   ASSERT_EQ(json["results"].size(), 1U);
   const auto& run = json["results"][0];
-  EXPECT_EQ(keys(run), (Names{"scenario", "policy", "effective", "fallback", "workers", "utilization", "seed", "repeat",
-                              "offered", "completed", "lost", "throughput_per_s", "latency_ms", "ideal_ms", "share",
-                              "cpu_us_per_connection", "extra"}));
+  EXPECT_EQ(keys(run),
+            (Names{"scenario", "policy", "effective", "fallback", "workers", "utilization", "seed", "repeat", "offered",
+                   "completed", "lost", "throughput_per_s", "latency_ms", "ideal_ms", "share", "cpu_us_per_connection", "extra"}));
   EXPECT_EQ(keys(run["lost"]), (Names{"refused", "reset", "timeout"}));
   EXPECT_EQ(keys(run["latency_ms"]), kLatency);
   EXPECT_EQ(keys(run["ideal_ms"]), kLatency);

@@ -107,14 +107,18 @@ TEST(Measure, a_burst_on_half_the_workers_used_half) {
 
 TEST(MeasureHang, counts_what_came_late_enough_and_still_waited_for_the_stopped_worker) {
   const auto record = [](uint64_t intended_ms, uint64_t latency_ms, uint32_t worker) {
-    return Record{.intended_ns = intended_ms * kMs, .latency_ns = latency_ms * kMs, .late_ns = 0, .service_error_ns = 0,
-                  .worker = worker, .outcome = Outcome::answered};
+    return Record{.intended_ns = intended_ms * kMs,
+                  .latency_ns = latency_ms * kMs,
+                  .late_ns = 0,
+                  .service_error_ns = 0,
+                  .worker = worker,
+                  .outcome = Outcome::answered};
   };
   // Stopped from 1000 to 3000 ms.
-  const std::vector records{record(900, 1, 2),     // before
-                            record(1100, 1950, 2), // nobody can know yet
-                            record(1300, 1750, 2), // a policy should have known
-                            record(2900, 101, 2),  // it may have waited for any worker until then
+  const std::vector records{record(900, 1, 2),      // before
+                            record(1100, 1950, 2),  // nobody can know yet
+                            record(1300, 1750, 2),  // a policy should have known
+                            record(2900, 101, 2),   // it may have waited for any worker until then
                             record(1300, 7, 1)};
   const auto result = measure_hang(records, {0, 4 * kS}, 2, 1000 * kMs, 3000 * kMs);
   EXPECT_EQ(result.sent_after_notice, 1u);

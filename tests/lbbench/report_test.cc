@@ -115,9 +115,7 @@ TEST(OthersPart, is_what_we_did_not_take) {
   EXPECT_DOUBLE_EQ(others_part({}, {}, 0), 0);
 }
 
-TEST(Report, of_nothing_says_so) {
-  EXPECT_TRUE(has(report_scenario(*find_scenario("mixed"), {}, {}), "nothing measured"));
-}
+TEST(Report, of_nothing_says_so) { EXPECT_TRUE(has(report_scenario(*find_scenario("mixed"), {}, {}), "nothing measured")); }
 
 }  // namespace
 }  // namespace lbbench

@@ -32,8 +32,7 @@ TEST(Table, is_never_too_wide) {
   Table table({{"policy"}, {"value"}});
   table.add({{std::string(90, 'p')}, {std::string(90, '9')}});
   const std::string text = table.to_string();
-  for (size_t from = 0, to; (to = text.find('\n', from)) != std::string::npos; from = to + 1)
-    EXPECT_LE(to - from, kTableWidth);
+  for (size_t from = 0, to; (to = text.find('\n', from)) != std::string::npos; from = to + 1) EXPECT_LE(to - from, kTableWidth);
 }
 
 TEST(Wrap, breaks_at_blanks_and_indents) {

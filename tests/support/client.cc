@@ -146,9 +146,8 @@ std::vector<unsigned> Crowd::per_worker() const {
 }
 
 Client* Crowd::of_worker(uint32_t worker) noexcept {
-  const auto found = std::find_if(clients_.begin(), clients_.end(), [&](const Client& c) {
-    return c.worker() == worker && c.state() == Client::State::greeted;
-  });
+  const auto found = std::find_if(clients_.begin(), clients_.end(),
+                                  [&](const Client& c) { return c.worker() == worker && c.state() == Client::State::greeted; });
   return found == clients_.end() ? nullptr : &*found;
 }
 

@@ -53,7 +53,8 @@ void DatagramClients::ask(size_t index) {
   ASSERT_FALSE(client.waits);
   client.number = asked_++;
   client.waits = true;
-  EXPECT_EQ(::send(client.fd.get(), &client.number, sizeof client.number, 0), ssize_t{sizeof client.number}) << std::strerror(errno);
+  EXPECT_EQ(::send(client.fd.get(), &client.number, sizeof client.number, 0), ssize_t{sizeof client.number})
+      << std::strerror(errno);
 }
 
 void DatagramClients::ask_all() {

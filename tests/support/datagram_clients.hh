@@ -60,7 +60,8 @@ class DatagramClients {
 };
 
 /// A worker that binds `endpoint` and answers until it is drained: by receive(), or in an epoll loop with watch().
-WorkerFunction replying(Style style, Board& board, std::string endpoint = kAnyUdpPort, DatagramOptions options = {.receive_buffer = kRoomy});
+WorkerFunction replying(Style style, Board& board, std::string endpoint = kAnyUdpPort,
+                        DatagramOptions options = {.receive_buffer = kRoomy});
 /// The same, for a socket that is bound already. Returns the worker's exit code.
 int reply_all(Worker& worker, DatagramSocket& socket, Style style, Board& board);
 /// Answers one question and notes it on the board.

@@ -45,9 +45,7 @@ std::vector<pid_t> own_children() {
   return children;
 }
 
-long bpf(bpf_cmd command, bpf_attr& attributes) noexcept {
-  return ::syscall(SYS_bpf, command, &attributes, sizeof attributes);
-}
+long bpf(bpf_cmd command, bpf_attr& attributes) noexcept { return ::syscall(SYS_bpf, command, &attributes, sizeof attributes); }
 
 /// The type of a loaded BPF program; empty if it has gone or may not be looked at.
 std::optional<uint32_t> program_type(uint32_t id) noexcept {
@@ -84,8 +82,7 @@ bool is_foreign(uint32_t program) {
   for (const auto& process : fs::directory_iterator("/proc", gone)) {
     const pid_t pid = std::atoi(process.path().filename().c_str());
     if (pid <= 0 || ::getpgid(pid) == ::getpgid(0)) continue;
-    for (auto fd = fs::directory_iterator(process.path() / "fdinfo", gone); fd != fs::directory_iterator();
-         fd.increment(gone)) {
+    for (auto fd = fs::directory_iterator(process.path() / "fdinfo", gone); fd != fs::directory_iterator(); fd.increment(gone)) {
       std::stringstream text;
       text << std::ifstream(fd->path()).rdbuf();
       if (text.str().find(mark) != std::string::npos) return true;
@@ -129,8 +126,7 @@ void Leaks::check_children() const {
 }
 
 void Leaks::check_programs() const {
-  constexpr int patience_ms =
-      5000;  // the kernel frees programs some time after their last user has gone, and tells nobody
+  constexpr int patience_ms = 5000;  // the kernel frees programs some time after their last user has gone, and tells nobody
   for (int waited_ms = 0;; waited_ms += 10) {
     std::set<uint32_t> left;
     for (const uint32_t id : reuseport_programs()) {

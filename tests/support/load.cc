@@ -80,8 +80,7 @@ void Load::run(const LoadPlan& plan, Result& result) {
         std::snprintf(result.first_loss.data(), result.first_loss.size(), "(%s)", client.describe().c_str());
       }
     }
-    clients.erase(std::remove_if(clients.begin(), clients.end(), [](const Client& c) { return c.over(); }),
-                  clients.end());
+    clients.erase(std::remove_if(clients.begin(), clients.end(), [](const Client& c) { return c.over(); }), clients.end());
   }
 }
 

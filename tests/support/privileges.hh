@@ -23,8 +23,8 @@ inline constexpr bool kBuiltWithUring = LB_WITH_URING;
 }  // namespace lb::test
 
 /// Skips a test of eBPF selection in a build without it and, where it is built in, for a user who `lacks` what it needs.
-#define LB_SKIP_WITHOUT_BPF(lacks, reason)                     \
-  do {                                                         \
-    if (!kBuiltWithBpf) GTEST_SKIP() << "built without eBPF";  \
-    if (lacks) LB_SKIP_UNPRIVILEGED(reason);                   \
+#define LB_SKIP_WITHOUT_BPF(lacks, reason)                    \
+  do {                                                        \
+    if (!kBuiltWithBpf) GTEST_SKIP() << "built without eBPF"; \
+    if (lacks) LB_SKIP_UNPRIVILEGED(reason);                  \
   } while (false)

@@ -50,9 +50,7 @@ class Gate {
     if (!fd_) throw std::system_error(errno, std::generic_category(), "eventfd");
   }
   /// Lets `count` waiters through, now or when they come.
-  void open(uint64_t count = 1) const noexcept {
-    [[maybe_unused]] const auto n = ::write(fd_.get(), &count, sizeof count);
-  }
+  void open(uint64_t count = 1) const noexcept { [[maybe_unused]] const auto n = ::write(fd_.get(), &count, sizeof count); }
   void wait() const noexcept {
     uint64_t one = 0;
     while (::read(fd_.get(), &one, sizeof one) < 0 && errno == EINTR) {

@@ -41,8 +41,7 @@ void dump_queues(uint8_t family, in_port_t port, std::vector<ListenQueue>& queue
     const ssize_t received = ::recv(fd.get(), buffer, sizeof buffer, 0);
     ASSERT_GT(received, 0);
     auto length = static_cast<unsigned>(received);
-    for (auto* message = reinterpret_cast<nlmsghdr*>(buffer); NLMSG_OK(message, length);
-         message = NLMSG_NEXT(message, length)) {
+    for (auto* message = reinterpret_cast<nlmsghdr*>(buffer); NLMSG_OK(message, length); message = NLMSG_NEXT(message, length)) {
       if (message->nlmsg_type != SOCK_DIAG_BY_FAMILY) return;
       const auto* entry = static_cast<const inet_diag_msg*>(NLMSG_DATA(message));
       if (ntohs(entry->id.idiag_sport) == port) queues.push_back({entry->idiag_rqueue, entry->idiag_wqueue});

@@ -97,11 +97,13 @@ Result<uint32_t> TestCluster::spawn(const WorkerFunction& function) {
 }
 
 bool TestCluster::start(unsigned count, const Program& program, const std::string& argument, unsigned endpoints) {
-  return start(count, [&] { return spawn(program, argument); }, endpoints);
+  return start(
+      count, [&] { return spawn(program, argument); }, endpoints);
 }
 
 bool TestCluster::start(unsigned count, const WorkerFunction& function, unsigned endpoints) {
-  return start(count, [&] { return spawn(function); }, endpoints);
+  return start(
+      count, [&] { return spawn(function); }, endpoints);
 }
 
 bool TestCluster::start(unsigned count, const std::function<Result<uint32_t>()>& spawn_one, unsigned endpoints) {
@@ -113,9 +115,8 @@ bool TestCluster::start(unsigned count, const std::function<Result<uint32_t>()>&
       return false;
     }
   }
-  return wait_until("the workers to listen", [&] {
-    return this->count(Event::Kind::listening) - before >= count * endpoints || board_->failures != 0;
-  });
+  return wait_until("the workers to listen",
+                    [&] { return this->count(Event::Kind::listening) - before >= count * endpoints || board_->failures != 0; });
 }
 
 bool TestCluster::start(unsigned count, Style style, const std::string& endpoint) {
@@ -135,8 +136,7 @@ bool TestCluster::wait_until(const char* what, const std::function<bool()>& so, 
     wait_for_change(cluster_->fd(), crowd, load);
   }
   ADD_FAILURE() << "waited in vain for " << what << "\n"
-                << describe() << (crowd != nullptr ? crowd->describe() : "")
-                << (load != nullptr ? load->describe() : "");
+                << describe() << (crowd != nullptr ? crowd->describe() : "") << (load != nullptr ? load->describe() : "");
   return false;
 }
 
@@ -200,8 +200,8 @@ unsigned TestCluster::count(Event::Kind kind) const noexcept {
 }
 
 const Seen* TestCluster::event(Event::Kind kind, uint32_t worker) const noexcept {
-  const auto found = std::find_if(events_.begin(), events_.end(),
-                                  [&](const Seen& seen) { return seen.kind == kind && seen.worker == worker; });
+  const auto found =
+      std::find_if(events_.begin(), events_.end(), [&](const Seen& seen) { return seen.kind == kind && seen.worker == worker; });
   return found == events_.end() ? nullptr : &*found;
 }
 
@@ -242,8 +242,7 @@ double max_over_mean(const std::vector<unsigned>& per_worker, uint32_t first, ui
 std::string shares(const std::vector<unsigned>& per_worker) {
   std::string text;
   for (size_t id = 0; id < per_worker.size(); ++id) {
-    if (per_worker[id] != 0)
-      text += (text.empty() ? "worker " : ", ") + std::to_string(id) + ": " + std::to_string(per_worker[id]);
+    if (per_worker[id] != 0) text += (text.empty() ? "worker " : ", ") + std::to_string(id) + ": " + std::to_string(per_worker[id]);
   }
   return text;
 }

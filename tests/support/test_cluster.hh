@@ -22,7 +22,8 @@ struct Seen : Event {
 
 /// What a contract test runs over.
 struct Setting {
-  Setting(const char* its_policy, WorkerKind its_kind = WorkerKind::forked) : policy(its_policy), kind(its_kind) {}  // NOLINT: a policy
+  Setting(const char* its_policy, WorkerKind its_kind = WorkerKind::forked)
+      : policy(its_policy), kind(its_kind) {}                         // NOLINT: a policy
   Setting(std::string its_policy) : policy(std::move(its_policy)) {}  // NOLINT: is a setting
 
   std::string policy;
@@ -52,8 +53,7 @@ class TestCluster {
   bool start(unsigned count, Style style, const std::string& endpoint = kAnyPort);
 
   /// Drives the cluster, and the clients, until it is so. False, and a failed test that says `what`, if it never is.
-  bool wait_until(const char* what, const std::function<bool()>& so, Crowd* crowd = nullptr,
-                  const Load* load = nullptr);
+  bool wait_until(const char* what, const std::function<bool()>& so, Crowd* crowd = nullptr, const Load* load = nullptr);
   /// Connects clients that do not ask until each of so many blocking workers is busy with one; the other clients wait.
   bool occupy(Crowd& crowd, unsigned workers);
   /// Until every client is greeted, or answered and closed.

@@ -77,17 +77,20 @@ TEST_P(Blob, N32_primary_may_set_it_beforehand_and_anew) {
 TEST_P(Blob, N32_who_offers_none_leaves_it_to_others_and_an_endpoint_given_up_forgets_it) {
   TestCluster cluster(policy());
   auto& board = cluster.board();
-  ASSERT_TRUE(cluster.start(1, [&](Worker& worker) {
-    auto none = worker.listen(kAnyPort).value();
-    auto other = worker.listen(kAnyPort, {.blob = "offered by 5"}).value();  // the second of its index: another endpoint
-    board.flag[0] = static_cast<uint32_t>(none.blob().size());
-    board.flag[1] = origin(other.blob());
-    none.close();
-    other.close();
-    auto again = worker.listen(kAnyPort, {.blob = "offered by 6"}).value();
-    board.flag[2] = origin(again.blob());
-    return answer_all(worker, again, Style::blocking, board);
-  }, 3));
+  ASSERT_TRUE(cluster.start(
+      1,
+      [&](Worker& worker) {
+        auto none = worker.listen(kAnyPort).value();
+        auto other = worker.listen(kAnyPort, {.blob = "offered by 5"}).value();  // the second of its index: another endpoint
+        board.flag[0] = static_cast<uint32_t>(none.blob().size());
+        board.flag[1] = origin(other.blob());
+        none.close();
+        other.close();
+        auto again = worker.listen(kAnyPort, {.blob = "offered by 6"}).value();
+        board.flag[2] = origin(again.blob());
+        return answer_all(worker, again, Style::blocking, board);
+      },
+      3));
   ASSERT_TRUE(cluster.wait_until("the blobs", [&] { return board.flag[2] != 0; }));
   EXPECT_EQ(board.flag[0], 0u);
   EXPECT_EQ(board.flag[1], 5u);

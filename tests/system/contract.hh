@@ -11,9 +11,8 @@
 /// A contract test states what holds under every policy, however a worker takes its connections.
 namespace lb::test {
 
-inline constexpr const char* kPolicies[] = {
-    "shared",           "reuseport",   "reuseport:p2c",           "reuseport:hash",
-    "reuseport:random", "round-robin", "round-robin:least-loaded"};
+inline constexpr const char* kPolicies[] = {"shared",           "reuseport",   "reuseport:p2c",           "reuseport:hash",
+                                            "reuseport:random", "round-robin", "round-robin:least-loaded"};
 inline constexpr const char* kRoundRobins[] = {"round-robin", "round-robin:least-loaded"};
 inline constexpr Style kStyles[] = {Style::blocking, Style::watch, Style::pollable};
 
@@ -57,17 +56,14 @@ inline std::string style_test_name(const testing::TestParamInfo<std::tuple<const
 
 }  // namespace lb::test
 
-#define LB_FOR_EVERY_POLICY(suite) \
-  INSTANTIATE_TEST_SUITE_P(every, suite, testing::ValuesIn(kPolicies), policy_test_name)
-#define LB_FOR_EVERY_POLICY_AND_KIND(suite)                                                                         \
-  INSTANTIATE_TEST_SUITE_P(every, suite, testing::Combine(testing::ValuesIn(kPolicies), testing::ValuesIn(kKinds)), \
-                           kind_test_name)
+#define LB_FOR_EVERY_POLICY(suite) INSTANTIATE_TEST_SUITE_P(every, suite, testing::ValuesIn(kPolicies), policy_test_name)
+#define LB_FOR_EVERY_POLICY_AND_KIND(suite) \
+  INSTANTIATE_TEST_SUITE_P(every, suite, testing::Combine(testing::ValuesIn(kPolicies), testing::ValuesIn(kKinds)), kind_test_name)
 #define LB_FOR_EVERY_POLICY_AND_OTHER_KIND(suite)                                                                        \
   INSTANTIATE_TEST_SUITE_P(every, suite, testing::Combine(testing::ValuesIn(kPolicies), testing::ValuesIn(kOtherKinds)), \
                            kind_test_name)
-#define LB_FOR_EVERY_POLICY_AND_PROCESS_KIND(suite)                                                      \
-  INSTANTIATE_TEST_SUITE_P(every, suite,                                                                 \
-                           testing::Combine(testing::ValuesIn(kPolicies), testing::ValuesIn(kProcessKinds)), \
+#define LB_FOR_EVERY_POLICY_AND_PROCESS_KIND(suite)                                                                        \
+  INSTANTIATE_TEST_SUITE_P(every, suite, testing::Combine(testing::ValuesIn(kPolicies), testing::ValuesIn(kProcessKinds)), \
                            kind_test_name)
 #define LB_FOR_EVERY_POLICY_AND_STYLE(suite)                                                                         \
   INSTANTIATE_TEST_SUITE_P(every, suite, testing::Combine(testing::ValuesIn(kPolicies), testing::ValuesIn(kStyles)), \

@@ -35,8 +35,7 @@ void kill_a_busy_worker(const Setting& setting, bool respawn) {
   EXPECT_EQ(exit->signal, SIGKILL);
   EXPECT_FALSE(exit->expected);
   if (respawn) {
-    EXPECT_TRUE(
-        cluster.wait_until("a replacement", [&] { return cluster.event(Event::Kind::listening, 3) != nullptr; }));
+    EXPECT_TRUE(cluster.wait_until("a replacement", [&] { return cluster.event(Event::Kind::listening, 3) != nullptr; }));
   } else {
     EXPECT_EQ(cluster.event(Event::Kind::online, 3), nullptr);
   }
@@ -99,8 +98,7 @@ TEST_P(Crash, replacement_holds_no_copy_of_waiting_connections) {
     if (client.worker() != 3) client.ask();
   }
   EXPECT_TRUE(cluster.wait_until(
-      "all the others to be served to the end",
-      [&] { return crowd.count(Client::State::finished) == crowd.size() - 2; }, &crowd));
+      "all the others to be served to the end", [&] { return crowd.count(Client::State::finished) == crowd.size() - 2; }, &crowd));
   crowd.leave_all();
   EXPECT_TRUE(cluster.shut_down());
 }

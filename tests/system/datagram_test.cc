@@ -24,7 +24,8 @@ bool wait_answers(TestCluster& cluster, DatagramClients& clients, uint32_t quest
 
 class DatagramEveryWay : public StyleTest {};
 INSTANTIATE_TEST_SUITE_P(every, DatagramEveryWay,
-                         testing::Combine(testing::ValuesIn(kPolicies), testing::Values(Style::blocking, Style::watch)), style_test_name);
+                         testing::Combine(testing::ValuesIn(kPolicies), testing::Values(Style::blocking, Style::watch)),
+                         style_test_name);
 
 void answer_2000(const std::string& policy, Style style, const char* endpoint) {
   TestCluster cluster(policy);
@@ -88,7 +89,9 @@ TEST_P(DatagramEveryWay, N16_drained_worker_leaves_and_every_datagram_is_still_a
 class Datagrams : public PolicyTest {};
 LB_FOR_EVERY_POLICY(Datagrams);
 
-TEST_P(Datagrams, N16_each_of_2000_datagrams_over_ipv6_is_answered_once) { answer_2000(policy(), Style::blocking, "udp://[::1]:0"); }
+TEST_P(Datagrams, N16_each_of_2000_datagrams_over_ipv6_is_answered_once) {
+  answer_2000(policy(), Style::blocking, "udp://[::1]:0");
+}
 
 TEST_P(Datagrams, N12_port_0_gives_all_workers_the_same_port) {
   TestCluster cluster(policy());
@@ -206,7 +209,8 @@ TEST_P(Datagrams, size_truncation_and_addresses_are_reported) {
   const UniqueFd client(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   const Endpoint to = cluster.address();
   ASSERT_EQ(::connect(client.get(), to.address(), to.length()), 0);
-  for (const size_t size : {size_t{0}, size_t{4}, size_t{5}}) ASSERT_EQ(::send(client.get(), "12345", size, 0), static_cast<ssize_t>(size));
+  for (const size_t size : {size_t{0}, size_t{4}, size_t{5}})
+    ASSERT_EQ(::send(client.get(), "12345", size, 0), static_cast<ssize_t>(size));
   ASSERT_TRUE(cluster.wait_until("the datagrams", [&] { return board.flag[2] != 0; }));
   EXPECT_EQ(board.flag[0], 0u);
   EXPECT_EQ(board.flag[1], 4u);
@@ -277,8 +281,13 @@ TEST_P(Datagrams, plain_socket_is_there_for_system_calls_of_the_users_own) {
     sockaddr_storage from{};
     iovec part{&answer.number, sizeof answer.number};
     mmsghdr messages[2]{};
-    messages[0].msg_hdr = {.msg_name = &from, .msg_namelen = sizeof from, .msg_iov = &part, .msg_iovlen = 1, .msg_control = nullptr,
-                           .msg_controllen = 0, .msg_flags = 0};
+    messages[0].msg_hdr = {.msg_name = &from,
+                           .msg_namelen = sizeof from,
+                           .msg_iov = &part,
+                           .msg_iovlen = 1,
+                           .msg_control = nullptr,
+                           .msg_controllen = 0,
+                           .msg_flags = 0};
     if (::recvmmsg(socket.fd(), messages, 1, MSG_DONTWAIT, nullptr) != 1) return board.fail("recvmmsg");
     const auto client =
         Endpoint::from_sockaddr(reinterpret_cast<sockaddr*>(&from), messages[0].msg_hdr.msg_namelen, SOCK_DGRAM).value();

@@ -19,7 +19,7 @@ struct Table {
   unsigned listening_here = 0;  ///< listening, at the endpoint that it asked for
   unsigned listening_elsewhere = 0;
   unsigned other_sockets = 0;
-  unsigned events = 0;          ///< eventfd, epoll
+  unsigned events = 0;  ///< eventfd, epoll
   unsigned unexpected = 0;
   unsigned not_close_on_exec = 0;
 };

@@ -15,8 +15,7 @@ LB_FOR_EVERY_POLICY_AND_STYLE(DrainEveryWay);
 
 TEST_P(DrainEveryWay, shutdown_under_load_answers_every_client_that_got_through) {
   // A client that is turned away tries again after a second.
-  if (style() == Style::pollable)
-    GTEST_SKIP() << "takes its time, and a loop over fd() drains as one over watch() does";
+  if (style() == Style::pollable) GTEST_SKIP() << "takes its time, and a loop over fd() drains as one over watch() does";
   TestCluster cluster(policy());
   ASSERT_TRUE(cluster.start(4, style()));
   const Load load({.to = cluster.address(), .count = Board::kNumbers, .at_once = 16, .until_refused = true});

@@ -99,9 +99,7 @@ void expect_taken(const std::string& policy, const std::string& endpoint, bool e
 
 TEST_P(Exclusive, N34_port_is_taken_for_everybody_else_and_for_the_worker_itself) { expect_taken(policy(), kAnyPort, true); }
 
-TEST_P(Exclusive, N34_port_that_the_workers_share_is_taken_for_one_that_wants_it_alone) {
-  expect_taken(policy(), kAnyPort, false);
-}
+TEST_P(Exclusive, N34_port_that_the_workers_share_is_taken_for_one_that_wants_it_alone) { expect_taken(policy(), kAnyPort, false); }
 
 TEST_P(Exclusive, N34_unix_path_is_the_workers_own_and_goes_with_its_listener) {
   const Folder folder;
@@ -129,7 +127,8 @@ TEST_P(Exclusive, N34_killed_workers_endpoint_is_forgotten_and_its_replacement_h
 
 /// No policy is at work here: one stands for all.
 class ExclusiveEveryWay : public testing::TestWithParam<Style> {};
-INSTANTIATE_TEST_SUITE_P(style, ExclusiveEveryWay, testing::ValuesIn(kStyles), [](const auto& style) { return name_of(style.param); });
+INSTANTIATE_TEST_SUITE_P(style, ExclusiveEveryWay, testing::ValuesIn(kStyles),
+                         [](const auto& style) { return name_of(style.param); });
 
 TEST_P(ExclusiveEveryWay, N34_drain_under_load_answers_every_client_that_got_through) {
   const Folder folder;

@@ -61,8 +61,10 @@ TEST_P(Sticky, N39_only_the_flows_of_a_drained_worker_move) {
   ASSERT_TRUE(wait_answers(cluster, clients));
   const auto after = homes(clients);
   for (size_t i = 0; i < clients.size(); ++i) {
-    if (before[i] == 2) EXPECT_NE(after[i], 2u) << i;
-    else EXPECT_EQ(after[i], before[i]) << i;
+    if (before[i] == 2)
+      EXPECT_NE(after[i], 2u) << i;
+    else
+      EXPECT_EQ(after[i], before[i]) << i;
   }
   clients.ask_all();
   ASSERT_TRUE(wait_answers(cluster, clients));
@@ -90,8 +92,10 @@ TEST(Flows, N39_new_flow_goes_to_the_least_loaded_worker) {
       ASSERT_TRUE(cluster.wait_until("the answer", [&] { return clients.step(), clients.all_answered(); }));
     }
     const auto flows = clients.per_worker();
-    if (charged) EXPECT_EQ(flows.size() > 3 ? flows[3] : 0, 0u) << shares(flows);
-    else EXPECT_LE(max_over_mean(flows, 1, 4), 1.25) << shares(flows);
+    if (charged)
+      EXPECT_EQ(flows.size() > 3 ? flows[3] : 0, 0u) << shares(flows);
+    else
+      EXPECT_LE(max_over_mean(flows, 1, 4), 1.25) << shares(flows);
     uint64_t picks = 0;
     for (const auto& worker : cluster.endpoint().workers) picks += worker.picks;
     EXPECT_EQ(picks, 48u) << "a flow is picked for once";
@@ -105,7 +109,8 @@ EndpointStatus reply_and_report(const char* policy) {
   if (!cluster.start(3, replying(Style::blocking, cluster.board()))) return {};
   DatagramClients clients(cluster.address(), 16);
   clients.ask_all();
-  EXPECT_TRUE(cluster.wait_until("the answers", [&] { return clients.step(200), clients.all_answered() && clients.asked() == 200; }));
+  EXPECT_TRUE(
+      cluster.wait_until("the answers", [&] { return clients.step(200), clients.all_answered() && clients.asked() == 200; }));
   EXPECT_EQ(cluster.board().not_once(200), 0u);
   auto endpoint = cluster.endpoint();
   cluster.expect_clean_shutdown();

@@ -108,12 +108,15 @@ TEST_P(Inherited, N13_endpoint_that_was_closed_can_be_asked_for_again) {
   const UniqueFd socket = make_socket(kAnyPort);
   TestCluster cluster(policy());
   auto& board = cluster.board();
-  ASSERT_TRUE(cluster.start(1, [&](Worker& worker) {
-    worker.listen(endpoint_of(socket.get())).value().close();
-    auto again = worker.listen(endpoint_of(socket.get()));
-    if (!again) return board.fail(again.error().message());
-    return answer_all(worker, *again, Style::blocking, board);
-  }, 2));
+  ASSERT_TRUE(cluster.start(
+      1,
+      [&](Worker& worker) {
+        worker.listen(endpoint_of(socket.get())).value().close();
+        auto again = worker.listen(endpoint_of(socket.get()));
+        if (!again) return board.fail(again.error().message());
+        return answer_all(worker, *again, Style::blocking, board);
+      },
+      2));
   serve_twenty(cluster);
   cluster.expect_clean_shutdown();
 }

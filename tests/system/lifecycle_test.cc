@@ -61,8 +61,7 @@ TEST_P(EveryKind, N7_crash_is_spawned_online_listening_disconnected_exit_in_this
   TestCluster cluster(setting(), {.respawn = false});
   ASSERT_TRUE(cluster.spawn(kListenAndReturn, "7"));
   ASSERT_TRUE(cluster.wait_exit(1));
-  EXPECT_EQ(history(cluster, 1),
-            (std::vector<Kind>{Kind::spawned, Kind::online, Kind::listening, Kind::disconnected, Kind::exit}));
+  EXPECT_EQ(history(cluster, 1), (std::vector<Kind>{Kind::spawned, Kind::online, Kind::listening, Kind::disconnected, Kind::exit}));
   EXPECT_EQ(cluster.event(Kind::exit, 1)->exit_code, 7);
 }
 

@@ -82,8 +82,7 @@ TEST_P(Listen, worker_serves_two_endpoints) {
   ASSERT_TRUE(cluster.start(
       2,
       [&](Worker& worker) {
-        return answer_both(worker, {worker.listen("tcp://127.0.0.1:0").value(), worker.listen("tcp://[::1]:0").value()},
-                           board);
+        return answer_both(worker, {worker.listen("tcp://127.0.0.1:0").value(), worker.listen("tcp://[::1]:0").value()}, board);
       },
       2));
   const auto status = cluster->status();

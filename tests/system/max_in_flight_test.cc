@@ -34,9 +34,8 @@ TEST_P(MaxInFlight, worker_holds_no_more_and_the_rest_waits_in_the_primary) {
         "the workers to be full", [&] { return crowd.greeted() == 4 && cluster.endpoint().queued == 8; }, &crowd));
     // One at a time: as one is served, the next is given to the same worker.
     for (size_t served = 1; served <= 8; ++served) {
-      const auto leaves = std::find_if(crowd.begin(), crowd.end(), [](const Client& client) {
-        return client.state() == Client::State::greeted;
-      });
+      const auto leaves =
+          std::find_if(crowd.begin(), crowd.end(), [](const Client& client) { return client.state() == Client::State::greeted; });
       ASSERT_NE(leaves, crowd.end());
       const uint32_t worker = leaves->worker();
       leaves->ask();

@@ -71,12 +71,12 @@ TEST(Messages, N29_texts_of_every_length_arrive_whole_and_in_order_and_are_answe
   Received received;
   const auto texts = many_texts();
   TestCluster cluster("auto", {.on_message = [&](uint32_t worker, UserMessage& message) {
-                                 received.texts.emplace_back(worker, message.text());
-                                 EXPECT_EQ(message.bytes().size(), message.text().size());
-                                 EXPECT_EQ(message.fd(), -1);
-                                 EXPECT_FALSE(message.fd_lost());
-                                 EXPECT_TRUE(message.reply(message.bytes()));
-                               }});
+                        received.texts.emplace_back(worker, message.text());
+                        EXPECT_EQ(message.bytes().size(), message.text().size());
+                        EXPECT_EQ(message.fd(), -1);
+                        EXPECT_FALSE(message.fd_lost());
+                        EXPECT_TRUE(message.reply(message.bytes()));
+                      }});
   auto& board = cluster.board();
   const auto talk = [&](Worker& worker) {
     std::vector<std::string> answers;
@@ -104,10 +104,10 @@ TEST(Messages, N29_texts_of_every_length_arrive_whole_and_in_order_and_are_answe
 TEST(Messages, N29_descriptors_travel_both_ways_close_on_exec_and_stay_the_senders) {
   UniqueFd back;
   TestCluster cluster("auto", {.on_message = [&](uint32_t, UserMessage& message) {
-                                 EXPECT_EQ(message.text(), "back");
-                                 back = message.take_fd();
-                                 EXPECT_EQ(message.fd(), -1);
-                               }});
+                        EXPECT_EQ(message.text(), "back");
+                        back = message.take_fd();
+                        EXPECT_EQ(message.fd(), -1);
+                      }});
   auto& board = cluster.board();
   int ends[2];
   ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);

@@ -95,8 +95,7 @@ TEST_P(NoWorker, N33_crashed_worker_is_replaced_on_the_same_port_where_clients_a
   const auto at = cluster.address();
   for (uint32_t id = 1; id <= 2; ++id) {
     ::kill(cluster.worker(id).pid, SIGKILL);
-    ASSERT_TRUE(cluster.wait_until("a replacement",
-                                   [&] { return cluster.event(Event::Kind::listening, id + 1) != nullptr; }));
+    ASSERT_TRUE(cluster.wait_until("a replacement", [&] { return cluster.event(Event::Kind::listening, id + 1) != nullptr; }));
     Crowd crowd;
     crowd.connect(at, 5);
     crowd.ask_all();

@@ -38,7 +38,9 @@ TEST_P(Order, worker_that_becomes_free_takes_the_connection_that_has_waited_long
   }
   busy[0].ask();
   for (size_t i = 0; i < 6; ++i) {
-    ASSERT_TRUE(cluster.wait_until("a client to be greeted", [&] { return waiting.greeted() == i + 1; }, &waiting)) << i;
+    ASSERT_TRUE(cluster.wait_until(
+        "a client to be greeted", [&] { return waiting.greeted() == i + 1; }, &waiting))
+        << i;
     EXPECT_TRUE(waiting[i].greeted()) << "client " << i << " came before those that were greeted instead";
     EXPECT_EQ(waiting[i].worker(), busy[0].worker()) << "the other is still busy";
     waiting[i].ask();

@@ -119,9 +119,7 @@ void flood(int channel, const Raw& raw) {
 }
 
 std::vector<Bad> bad_ones() {
-  const auto one = [](const Raw& raw, size_t fds = 0) {
-    return [=](int channel) { send_raw(channel, &raw, sizeof raw, fds); };
-  };
+  const auto one = [](const Raw& raw, size_t fds = 0) { return [=](int channel) { send_raw(channel, &raw, sizeof raw, fds); }; };
   Raw version = message(kClose);
   version.version = 77;
   Raw text = message(kQueryListener);

@@ -120,8 +120,7 @@ TEST_P(Run, sigusr1_prints_the_status) {
   const auto at = address(2);
   server.signal(SIGUSR1);
   const auto name = std::string(Policy::parse(policy())->to_string());
-  EXPECT_TRUE(wait_until("the status", [&] { return server.says(name) && server.says(at.to_string()); }))
-      << server.error();
+  EXPECT_TRUE(wait_until("the status", [&] { return server.says(name) && server.says(at.to_string()); })) << server.error();
   server.signal(SIGTERM);
   EXPECT_EQ(server.wait(), 0);
 }
@@ -164,8 +163,7 @@ TEST_P(Run, killed_primary_leaves_no_worker_behind_and_its_successor_binds_the_s
           "the client to be served to the end", [&] { return crowd.all(Client::State::finished); }, &crowd));
     }
     // The orphans are ours now: the test main is their subreaper.
-    EXPECT_TRUE(
-        wait_until("the workers to leave", [] { return ::waitpid(-1, nullptr, WNOHANG) < 0 && errno == ECHILD; }));
+    EXPECT_TRUE(wait_until("the workers to leave", [] { return ::waitpid(-1, nullptr, WNOHANG) < 0 && errno == ECHILD; }));
     Shared<Board> next;
     Server successor(options(2), answering(style, *next, at.to_string()));
     Crowd crowd;

@@ -27,16 +27,16 @@ TEST_P(Custom, N36_every_connection_goes_where_the_programs_rule_says) {
   // Workers take turns by the client's number, which is what the rule is told of nobody else: its port.
   std::vector<std::pair<in_port_t, uint32_t>> chosen;
   TestCluster cluster(kCustom, {.selector = [&](Candidates candidates, const Incoming& connection) -> std::optional<uint32_t> {
-                                  const auto peer = connection.peer();
-                                  const uint32_t worker = peer->port() % 3 + 1;
-                                  for (const Candidate& each : candidates) {
-                                    if (each.worker != worker) continue;
-                                    if (!each.has_room) return std::nullopt;
-                                    chosen.emplace_back(peer->port(), worker);
-                                    return worker;
-                                  }
-                                  return 0;
-                                }});
+                        const auto peer = connection.peer();
+                        const uint32_t worker = peer->port() % 3 + 1;
+                        for (const Candidate& each : candidates) {
+                          if (each.worker != worker) continue;
+                          if (!each.has_room) return std::nullopt;
+                          chosen.emplace_back(peer->port(), worker);
+                          return worker;
+                        }
+                        return 0;
+                      }});
   ASSERT_TRUE(cluster.start(3, GetParam()));
   EXPECT_EQ(cluster.endpoint().effective.to_string(), kCustom);
   EXPECT_NE(cluster->status().to_string().find(kCustom), std::string::npos);
@@ -57,10 +57,10 @@ TEST(CustomSelector, N36_rule_is_shown_each_workers_load) {
   std::vector<Candidate> seen;
   std::string came_to;
   TestCluster cluster(kCustom, {.selector = [&](Candidates candidates, const Incoming& connection) {
-                                  seen.assign(candidates.begin(), candidates.end());
-                                  came_to = connection.endpoint().to_string();
-                                  return std::optional(1U);
-                                }});
+                        seen.assign(candidates.begin(), candidates.end());
+                        came_to = connection.endpoint().to_string();
+                        return std::optional(1U);
+                      }});
   for (int i = 0; i < 2; ++i) ASSERT_TRUE(cluster.start(1, Style::watch));  // they are listed in this order
   Crowd crowd;
   for (int i = 0; i < 3; ++i) {
@@ -89,9 +89,9 @@ TEST(CustomSelector, N36_connections_that_the_rule_lets_wait_are_asked_about_aga
   bool open = false;
   uint64_t asked = 0;
   TestCluster cluster(kCustom, {.selector = [&](Candidates candidates, const Incoming&) -> std::optional<uint32_t> {
-                                  ++asked;
-                                  return open ? first_with_room(candidates) : std::nullopt;
-                                }});
+                        ++asked;
+                        return open ? first_with_room(candidates) : std::nullopt;
+                      }});
   ASSERT_TRUE(cluster.start(2, Style::watch));
   Crowd crowd;
   crowd.connect(cluster.address(), 10);
@@ -107,9 +107,9 @@ TEST(CustomSelector, N36_connections_that_the_rule_lets_wait_are_asked_about_aga
 TEST(CustomSelector, N36_connection_that_is_to_wait_does_not_hold_up_those_behind_it) {
   in_port_t waits = 0;
   TestCluster cluster(kCustom, {.selector = [&](Candidates candidates, const Incoming& connection) -> std::optional<uint32_t> {
-                                  if (connection.peer()->port() == waits) return std::nullopt;
-                                  return first_with_room(candidates);
-                                }});
+                        if (connection.peer()->port() == waits) return std::nullopt;
+                        return first_with_room(candidates);
+                      }});
   ASSERT_TRUE(cluster.start(2, Style::blocking));
   Crowd crowd;
   crowd.connect(cluster.address(), 20);
@@ -128,9 +128,9 @@ TEST(CustomSelector, N36_answers_that_cannot_be_followed_are_counted_and_the_nex
   for (const int kind : {0, 1, 2}) {
     SCOPED_TRACE(kind);
     TestCluster cluster(kCustom, {.selector = [&](Candidates, const Incoming&) -> std::optional<uint32_t> {
-                                    if (kind == 0) throw std::runtime_error("as a test asks for");
-                                    return kind == 1 ? 0 : 4'000'000'000;
-                                  }});
+                          if (kind == 0) throw std::runtime_error("as a test asks for");
+                          return kind == 1 ? 0 : 4'000'000'000;
+                        }});
     ASSERT_TRUE(cluster.start(3, Style::watch));
     for (int i = 0; i < 9; ++i) {
       Crowd crowd;
@@ -168,12 +168,12 @@ TEST(CustomSelector, N36_full_worker_that_the_rule_insists_on_is_passed_over) {
 
 TEST(CustomSelector, N36_each_of_2000_connections_is_served_once) {
   TestCluster cluster(kCustom, {.selector = [](Candidates candidates, const Incoming&) -> std::optional<uint32_t> {
-                                  const Candidate* best = nullptr;
-                                  for (const Candidate& each : candidates) {
-                                    if (each.has_room && (best == nullptr || each.in_flight < best->in_flight)) best = &each;
-                                  }
-                                  return best == nullptr ? std::nullopt : std::optional(best->worker);
-                                }});
+                        const Candidate* best = nullptr;
+                        for (const Candidate& each : candidates) {
+                          if (each.has_room && (best == nullptr || each.in_flight < best->in_flight)) best = &each;
+                        }
+                        return best == nullptr ? std::nullopt : std::optional(best->worker);
+                      }});
   ASSERT_TRUE(cluster.start(4, Style::blocking));
   const Load load({.to = cluster.address(), .count = 2000, .at_once = 32});
   ASSERT_TRUE(cluster.wait_over(load));
@@ -194,9 +194,9 @@ TEST(CustomSelector, N36_policy_without_a_rule_is_an_error_that_names_what_is_mi
 
 TEST(CustomSelector, N36_rule_is_not_asked_under_another_policy) {
   TestCluster cluster("round-robin", {.selector = [](Candidates, const Incoming&) -> std::optional<uint32_t> {
-                                        ADD_FAILURE() << "asked";
-                                        return 1;
-                                      }});
+                        ADD_FAILURE() << "asked";
+                        return 1;
+                      }});
   ASSERT_TRUE(cluster.start(2, Style::blocking));
   Crowd crowd;
   crowd.connect(cluster.address(), 4);

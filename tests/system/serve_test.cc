@@ -103,8 +103,7 @@ TEST_P(Serve, peer_is_the_clients_address) {
     auto listener = worker.listen(kAnyPort).value();
     while (auto connection = listener.accept()) {
       const auto peer = connection->peer();
-      std::snprintf(board.text.data(), board.text.size(), "%s",
-                    peer ? peer->to_string().c_str() : peer.error().message().c_str());
+      std::snprintf(board.text.data(), board.text.size(), "%s", peer ? peer->to_string().c_str() : peer.error().message().c_str());
       answer_one(worker, *connection, board);
     }
     return 0;

@@ -32,8 +32,9 @@ TEST_P(Sharing, N9_other_address_kind_or_v6only_is_another_endpoint) {
     std::string endpoint;
     bool v6only = false;
   };
-  const Asked all[] = {{"tcp://127.0.0.1:0"}, {"tcp://127.0.0.2:0"},  {"tcp://[::1]:0"}, {"tcp://[::]:0", false},
-                       {"tcp://[::]:0", true}, {"unix:@" + name}, {"unix:" + folder.path(name)}};
+  const Asked all[] = {{"tcp://127.0.0.1:0"},        {"tcp://127.0.0.2:0"},  {"tcp://[::1]:0"},
+                       {"tcp://[::]:0", false},      {"tcp://[::]:0", true}, {"unix:@" + name},
+                       {"unix:" + folder.path(name)}};
   TestCluster cluster(policy());
   size_t count = 0;
   for (const auto& asked : all) {

@@ -33,8 +33,7 @@ TEST(Spawn, N2_ids_count_from_1_and_the_worker_knows_its_own) {
   TestCluster cluster("auto");
   auto& board = cluster.board();
   for (uint32_t expected = 1; expected <= 3; ++expected) {
-    const auto id =
-        cluster->spawn([&, expected](Worker& worker) { return worker.id() == expected ? 0 : board.fail("id"); });
+    const auto id = cluster->spawn([&, expected](Worker& worker) { return worker.id() == expected ? 0 : board.fail("id"); });
     ASSERT_TRUE(id);
     EXPECT_EQ(*id, expected);
   }

@@ -57,8 +57,7 @@ TEST_P(SpreadProcess, stays_even_after_a_worker_was_replaced) {
   TestCluster cluster(setting());
   ASSERT_TRUE(cluster.start(4, Style::blocking));
   ::kill(cluster.worker(1).pid, SIGKILL);
-  ASSERT_TRUE(
-      cluster.wait_until("the replacement", [&] { return cluster.event(Event::Kind::listening, 5) != nullptr; }));
+  ASSERT_TRUE(cluster.wait_until("the replacement", [&] { return cluster.event(Event::Kind::listening, 5) != nullptr; }));
   ASSERT_TRUE(warm_up(cluster, 2, 5));
   const Load load({.to = cluster.address(), .count = 400, .at_once = 1});
   ASSERT_TRUE(cluster.wait_over(load));
@@ -102,8 +101,7 @@ TEST_P(SpreadEveryKind, held_connections_are_shared_out_as_the_policy_promises) 
 }
 
 class LeastLoaded : public PolicyTest {};
-INSTANTIATE_TEST_SUITE_P(where, LeastLoaded, testing::Values("reuseport", "round-robin:least-loaded"),
-                         policy_test_name);
+INSTANTIATE_TEST_SUITE_P(where, LeastLoaded, testing::Values("reuseport", "round-robin:least-loaded"), policy_test_name);
 
 TEST_P(LeastLoaded, new_connections_go_to_the_workers_whose_clients_have_left) {
   TestCluster cluster(policy());

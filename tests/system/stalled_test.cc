@@ -46,8 +46,8 @@ TEST_P(Stalled, what_waits_for_a_worker_that_is_stopped_while_busy_goes_to_anoth
   stop_process(pid);
   crowd.ask_all();
   EXPECT_TRUE(cluster.wait_until(
-      "all but the stopped worker's client to be served",
-      [&] { return crowd.count(Client::State::finished) == crowd.size() - 1; }, &crowd));
+      "all but the stopped worker's client to be served", [&] { return crowd.count(Client::State::finished) == crowd.size() - 1; },
+      &crowd));
   ::kill(pid, SIGCONT);
   EXPECT_TRUE(cluster.wait_finished(crowd));
   EXPECT_EQ(cluster.board().not_once(crowd.size()), 0u);

@@ -132,8 +132,8 @@ TEST_P(StatusOfEveryKind, N7_events_come_in_order_for_each_worker) {
     for (const auto& seen : cluster.events()) {
       if (seen.worker == id) kinds.push_back(seen.kind);
     }
-    EXPECT_EQ(kinds, (std::vector<Kind>{Kind::spawned, Kind::online, Kind::listening, Kind::draining, Kind::disconnected,
-                                        Kind::exit}))
+    EXPECT_EQ(kinds,
+              (std::vector<Kind>{Kind::spawned, Kind::online, Kind::listening, Kind::draining, Kind::disconnected, Kind::exit}))
         << "worker " << id;
     ASSERT_NE(cluster.event(Kind::exit, id), nullptr);
     EXPECT_TRUE(cluster.event(Kind::exit, id)->expected);

@@ -49,8 +49,7 @@ std::vector<UniqueFd> sockets(size_t count) {
 }
 
 bool no_variable_is_left() {
-  return std::getenv("LISTEN_PID") == nullptr && std::getenv("LISTEN_FDS") == nullptr &&
-         std::getenv("LISTEN_FDNAMES") == nullptr;
+  return std::getenv("LISTEN_PID") == nullptr && std::getenv("LISTEN_FDS") == nullptr && std::getenv("LISTEN_FDNAMES") == nullptr;
 }
 
 class Systemd : public PolicyTest {};
@@ -122,9 +121,9 @@ TEST(SystemdVariables, N13_nonsense_is_an_error_of_the_cluster) {
     const char* names;
     int code;
   };
-  for (const Case& wrong : {Case{"x", "1", nullptr, EINVAL}, Case{nullptr, "x", nullptr, EINVAL},
-                            Case{nullptr, "0", nullptr, EINVAL}, Case{nullptr, "-1", nullptr, EINVAL},
-                            Case{nullptr, "1", "a:b", EINVAL}, Case{nullptr, "2000", nullptr, EBADF}}) {
+  for (const Case& wrong :
+       {Case{"x", "1", nullptr, EINVAL}, Case{nullptr, "x", nullptr, EINVAL}, Case{nullptr, "0", nullptr, EINVAL},
+        Case{nullptr, "-1", nullptr, EINVAL}, Case{nullptr, "1", "a:b", EINVAL}, Case{nullptr, "2000", nullptr, EBADF}}) {
     in_child([&] {
       const Activation systemd(sockets(1), wrong.names);
       if (wrong.pid != nullptr) ::setenv("LISTEN_PID", wrong.pid, 1);

@@ -170,8 +170,7 @@ TEST_P(UnixPath, N14_path_has_the_mode_that_was_asked_for_whatever_the_umask) {
       const auto path = folder.path("socket");
       const mode_t before = ::umask(mask);
       TestCluster cluster(policy());
-      const bool started =
-          cluster.start(2, answering(Style::blocking, cluster.board(), "unix:" + path, {.permissions = mode}));
+      const bool started = cluster.start(2, answering(Style::blocking, cluster.board(), "unix:" + path, {.permissions = mode}));
       ::umask(before);
       ASSERT_TRUE(started);
       EXPECT_EQ(mode_of(path), mode) << std::oct << mask;
@@ -186,8 +185,8 @@ TEST_P(UnixPath, N14_path_is_made_with_its_mode_not_changed_to_it) {
   ASSERT_GE(::inotify_add_watch(watch.get(), folder.path("").c_str(), IN_CREATE | IN_ATTRIB), 0);
   const mode_t before = ::umask(0);
   TestCluster cluster(policy());
-  const bool started = cluster.start(
-      1, answering(Style::blocking, cluster.board(), "unix:" + folder.path("socket"), {.permissions = 0600}));
+  const bool started =
+      cluster.start(1, answering(Style::blocking, cluster.board(), "unix:" + folder.path("socket"), {.permissions = 0600}));
   ::umask(before);
   ASSERT_TRUE(started);
   EXPECT_EQ(mode_of(folder.path("socket")), 0600u);

@@ -18,18 +18,17 @@ struct Good {
 };
 
 class GoodEndpoint : public testing::TestWithParam<Good> {};
-INSTANTIATE_TEST_SUITE_P(
-    each, GoodEndpoint,
-    testing::Values(Good{"tcp://127.0.0.1:8080", AF_INET, 8080, "tcp://127.0.0.1:8080"},
-                    Good{"tcp://0.0.0.0:80", AF_INET, 80, "tcp://0.0.0.0:80"},
-                    Good{"tcp://*:80", AF_INET, 80, "tcp://0.0.0.0:80"},
-                    Good{"tcp://127.0.0.1:0", AF_INET, 0, "tcp://127.0.0.1:0"},
-                    Good{"tcp://255.255.255.255:65535", AF_INET, 65535, "tcp://255.255.255.255:65535"},
-                    Good{"tcp://[::1]:8080", AF_INET6, 8080, "tcp://[::1]:8080"},
-                    Good{"tcp://[::]:1", AF_INET6, 1, "tcp://[::]:1"},
-                    Good{"tcp://[0:0:0::0:1]:80", AF_INET6, 80, "tcp://[::1]:80"},
-                    Good{"tcp://[2001:DB8::a]:443", AF_INET6, 443, "tcp://[2001:db8::a]:443"},
-                    Good{"tcp://[::ffff:192.0.2.1]:443", AF_INET6, 443, "tcp://[::ffff:192.0.2.1]:443"}));
+INSTANTIATE_TEST_SUITE_P(each, GoodEndpoint,
+                         testing::Values(Good{"tcp://127.0.0.1:8080", AF_INET, 8080, "tcp://127.0.0.1:8080"},
+                                         Good{"tcp://0.0.0.0:80", AF_INET, 80, "tcp://0.0.0.0:80"},
+                                         Good{"tcp://*:80", AF_INET, 80, "tcp://0.0.0.0:80"},
+                                         Good{"tcp://127.0.0.1:0", AF_INET, 0, "tcp://127.0.0.1:0"},
+                                         Good{"tcp://255.255.255.255:65535", AF_INET, 65535, "tcp://255.255.255.255:65535"},
+                                         Good{"tcp://[::1]:8080", AF_INET6, 8080, "tcp://[::1]:8080"},
+                                         Good{"tcp://[::]:1", AF_INET6, 1, "tcp://[::]:1"},
+                                         Good{"tcp://[0:0:0::0:1]:80", AF_INET6, 80, "tcp://[::1]:80"},
+                                         Good{"tcp://[2001:DB8::a]:443", AF_INET6, 443, "tcp://[2001:db8::a]:443"},
+                                         Good{"tcp://[::ffff:192.0.2.1]:443", AF_INET6, 443, "tcp://[::ffff:192.0.2.1]:443"}));
 
 TEST_P(GoodEndpoint, is_read_and_printed_so_that_it_is_read_back) {
   const auto& good = GetParam();
@@ -45,18 +44,18 @@ TEST_P(GoodEndpoint, is_read_and_printed_so_that_it_is_read_back) {
 }
 
 class BadEndpoint : public testing::TestWithParam<const char*> {};
-INSTANTIATE_TEST_SUITE_P(
-    each, BadEndpoint,
-    testing::Values("", "tcp", "tcp:", "tcp://", "tcp://:", "127.0.0.1:80", "http://127.0.0.1:80", "udp://127.0.0.1", "udp://",
-                    "unix:", "unix:@", "unix:relative", "unix:./x", "unix", "fd:", "fd:-1", "fd:3x", "fd:a b", "fd:a:b",
-                    "fd:99999999999",
-                    "tcp:/127.0.0.1:80", " tcp://127.0.0.1:80", "tcp://127.0.0.1:80 ", "tcp://127.0.0.1",
-                    "tcp://127.0.0.1:", "tcp://127.0.0.1:65536", "tcp://127.0.0.1:99999999999999999999",
-                    "tcp://127.0.0.1:-1", "tcp://127.0.0.1:+1", "tcp://127.0.0.1: 80", "tcp://127.0.0.1:80x",
-                    "tcp://127.0.0.1:0x50", "tcp://127.0.0.1:80:90", "tcp://127.0.0.1:80/", "tcp://127.0.0:80",
-                    "tcp://256.0.0.1:80", "tcp://127.0.0.1.5:80", "tcp://localhost:80", "tcp://example.com:80",
-                    "tcp://::1:80", "tcp://[::1]", "tcp://[::1]80", "tcp://[::1]:", "tcp://[::1:80", "tcp://::1]:80",
-                    "tcp://[]:80", "tcp://[:::]:80", "tcp://[127.0.0.1]:80", "tcp://[*]:80", "tcp://[12345::]:80"));
+INSTANTIATE_TEST_SUITE_P(each, BadEndpoint,
+                         testing::Values("", "tcp", "tcp:", "tcp://", "tcp://:", "127.0.0.1:80", "http://127.0.0.1:80",
+                                         "udp://127.0.0.1", "udp://", "unix:", "unix:@", "unix:relative", "unix:./x", "unix",
+                                         "fd:", "fd:-1", "fd:3x", "fd:a b", "fd:a:b", "fd:99999999999", "tcp:/127.0.0.1:80",
+                                         " tcp://127.0.0.1:80", "tcp://127.0.0.1:80 ", "tcp://127.0.0.1",
+                                         "tcp://127.0.0.1:", "tcp://127.0.0.1:65536", "tcp://127.0.0.1:99999999999999999999",
+                                         "tcp://127.0.0.1:-1", "tcp://127.0.0.1:+1", "tcp://127.0.0.1: 80", "tcp://127.0.0.1:80x",
+                                         "tcp://127.0.0.1:0x50", "tcp://127.0.0.1:80:90", "tcp://127.0.0.1:80/", "tcp://127.0.0:80",
+                                         "tcp://256.0.0.1:80", "tcp://127.0.0.1.5:80", "tcp://localhost:80", "tcp://example.com:80",
+                                         "tcp://::1:80", "tcp://[::1]", "tcp://[::1]80", "tcp://[::1]:", "tcp://[::1:80",
+                                         "tcp://::1]:80", "tcp://[]:80", "tcp://[:::]:80", "tcp://[127.0.0.1]:80", "tcp://[*]:80",
+                                         "tcp://[12345::]:80"));
 
 TEST_P(BadEndpoint, is_einval_with_an_explanation) {
   const auto endpoint = Endpoint::parse(GetParam());

@@ -61,10 +61,13 @@ TEST_P(Loop, cancelled_watch_is_silent_also_when_it_cancels_itself) {
   const UniqueFd event(::eventfd(1, EFD_NONBLOCK | EFD_CLOEXEC));
   int calls = 0;
   EventLoop::Token token = 0;
-  token = loop_->watch(event.get(), [&] {
-    ++calls;
-    loop_->cancel(token);
-  }).value();
+  token = loop_
+              ->watch(event.get(),
+                      [&] {
+                        ++calls;
+                        loop_->cancel(token);
+                      })
+              .value();
   turn_until([&] { return calls == 1; });
   for (int i = 0; i < 3; ++i) loop_->turn(0).value();
   EXPECT_EQ(calls, 1);
@@ -125,11 +128,14 @@ TEST_P(Loop, may_sleep_is_asked_before_and_woke_is_told_after_a_sleep) {
 TEST_P(Loop, fd_is_readable_when_there_is_something_to_do) {
   const UniqueFd event(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   int calls = 0;
-  loop_->watch(event.get(), [&] {
-    uint64_t count = 0;
-    (void)!::read(event.get(), &count, sizeof count);
-    ++calls;
-  }).value();
+  loop_
+      ->watch(event.get(),
+              [&] {
+                uint64_t count = 0;
+                (void)!::read(event.get(), &count, sizeof count);
+                ++calls;
+              })
+      .value();
   pollfd waiting{loop_->fd(), POLLIN, 0};
   for (int i = 1; i <= 3; ++i) {
     while (::poll(&waiting, 1, 0) == 1) {

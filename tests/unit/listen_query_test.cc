@@ -32,8 +32,14 @@ TEST(ListenQuery, is_read_back_as_it_was_packed) {
   expect_round_trip({at("fd:http"), 1, {.backlog = INT_MAX}, {}});
   expect_round_trip({at("tcp://[::]:0"),
                      UINT32_MAX,
-                     {.backlog = 0, .v6only = true, .exclusive = true, .defer_accept_s = 65535, .fast_open = 65535,
-                      .receive_buffer = 1U << 30, .send_buffer = 1U << 30, .device = std::string(15, 'd')},
+                     {.backlog = 0,
+                      .v6only = true,
+                      .exclusive = true,
+                      .defer_accept_s = 65535,
+                      .fast_open = 65535,
+                      .receive_buffer = 1U << 30,
+                      .send_buffer = 1U << 30,
+                      .device = std::string(15, 'd')},
                      at("tcp://[2001:db8:1111:2222:3333:4444:5555:6666]:65535")});
   expect_round_trip({at("unix:/a\nb c"), 0, {.permissions = 0777}, {}});
 }
@@ -102,8 +108,8 @@ TEST(ListenQuery, every_text_that_a_peer_can_send_is_read_or_refused) {
 TEST(ListenOptionsAlike, backlog_v6only_and_exclusive_do_not_count_the_others_do) {
   const auto endpoint = at("tcp://127.0.0.1:80");
   EXPECT_TRUE(check_alike({.backlog = 1}, {.backlog = 2}, endpoint));
-  const ListenOptions others[] = {{.permissions = 1}, {.defer_accept_s = 1}, {.fast_open = 1},
-                                  {.receive_buffer = 1}, {.send_buffer = 1}, {.device = "d"}};
+  const ListenOptions others[] = {{.permissions = 1},    {.defer_accept_s = 1}, {.fast_open = 1},
+                                  {.receive_buffer = 1}, {.send_buffer = 1},    {.device = "d"}};
   for (const auto& other : others) {
     EXPECT_EQ(check_alike(other, {}, endpoint).error().code, EINVAL);
     EXPECT_EQ(check_alike({}, other, endpoint).error().code, EINVAL);

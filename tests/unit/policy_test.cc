@@ -70,16 +70,14 @@ INSTANTIATE_TEST_SUITE_P(each, BadPolicy,
                          testing::Values("rrr", "roundrobin", "round_robin", "Shared", "SHARED", " shared", "shared ",
                                          "shared:", "shared:least-loaded", "none:x", "reuseport:", "reuseport: p2c",
                                          "reuseport:cyclic", "reuseport:p2c:", "reuseport:p2c:hash", "reuseport,p2c",
-                                         "round-robin:", "round-robin:hash", "round-robin:p2c", "rr:random",
-                                         "rr:", "auto:", "auto:p2c", "automatic", "default", "hermes", ":", ":p2c",
-                                         "least-loaded", "0", "1"));
+                                         "round-robin:", "round-robin:hash", "round-robin:p2c", "rr:random", "rr:", "auto:",
+                                         "auto:p2c", "automatic", "default", "hermes", ":", ":p2c", "least-loaded", "0", "1"));
 
 void expect_names_it_and_lists_all(const Error& error, const std::string& given) {
   EXPECT_EQ(error.code, EINVAL);
   const auto message = error.message();
   EXPECT_NE(message.find(given), std::string::npos) << message;
-  for (const char* valid :
-       {"shared", "reuseport", "round-robin", "auto", "least-loaded", "p2c", "random", "hash", "cyclic"}) {
+  for (const char* valid : {"shared", "reuseport", "round-robin", "auto", "least-loaded", "p2c", "random", "hash", "cyclic"}) {
     EXPECT_NE(message.find(valid), std::string::npos) << valid << " is missing in: " << message;
   }
 }
@@ -136,8 +134,7 @@ TEST(PolicyNames, are_all_read_and_are_all_there_is) {
   for (const auto& good : kGood) {
     const std::string printed = good.printed;
     const auto backend = printed.substr(0, printed.find(':'));
-    EXPECT_TRUE(all.find("," + printed + ",") != std::string::npos ||
-                all.find("," + backend + ",") != std::string::npos)
+    EXPECT_TRUE(all.find("," + printed + ",") != std::string::npos || all.find("," + backend + ",") != std::string::npos)
         << printed << " is not in " << all;
   }
 }

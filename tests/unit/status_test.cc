@@ -20,8 +20,7 @@ Status example() {
                           .retried = 1212,
                           .bad_picks = 3434,
                           .workers = {{.worker = 31, .slot = 0, .accepted = 1717, .backlog = 2, .picks = 3}}};
-  WorkerStatus worker{
-      .id = 31, .pid = 54321, .slot = 0, .state = WorkerState::draining, .in_flight = 77, .accepted = 1717};
+  WorkerStatus worker{.id = 31, .pid = 54321, .slot = 0, .state = WorkerState::draining, .in_flight = 77, .accepted = 1717};
   return {.endpoints = {endpoint}, .workers = {worker}};
 }
 

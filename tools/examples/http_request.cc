@@ -15,9 +15,7 @@ bool is_token_char(char c) noexcept {
          (c != '\0' && string_view("!#$%&'*+-.^_`|~").find(c) != string_view::npos);
 }
 
-bool is_token(string_view text) noexcept {
-  return !text.empty() && std::all_of(text.begin(), text.end(), is_token_char);
-}
+bool is_token(string_view text) noexcept { return !text.empty() && std::all_of(text.begin(), text.end(), is_token_char); }
 
 bool is_control(char c) noexcept { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }
 
@@ -50,8 +48,7 @@ int parse_target(string_view target, HttpRequest& request) noexcept {
     request.path = target;
     return 0;
   }
-  for (const string_view scheme :
-       {string_view("http://"), string_view("https://")}) {  // absolute form, as proxies send
+  for (const string_view scheme : {string_view("http://"), string_view("https://")}) {  // absolute form, as proxies send
     if (!same_word(target.substr(0, scheme.size()), scheme)) continue;
     target.remove_prefix(scheme.size());
     const auto slash = target.find('/');
@@ -63,8 +60,7 @@ int parse_target(string_view target, HttpRequest& request) noexcept {
 
 int parse_version(string_view version, HttpRequest& request) noexcept {
   const auto is_digit = [&](std::size_t at) { return version[at] >= '0' && version[at] <= '9'; };
-  if (version.size() != 8 || !version.starts_with("HTTP/") || !is_digit(5) || version[6] != '.' || !is_digit(7))
-    return 400;
+  if (version.size() != 8 || !version.starts_with("HTTP/") || !is_digit(5) || version[6] != '.' || !is_digit(7)) return 400;
   if (version[5] != '1') return 505;
   request.minor_version = version[7] == '0' ? 0 : 1;
   request.keep_alive = request.minor_version == 1;
@@ -136,8 +132,7 @@ HttpParse unfinished(string_view bytes, int status_if_too_long) noexcept {
 
 HttpParse parse_http_request(string_view bytes) noexcept {
   auto rest = bytes;
-  while (rest.starts_with("\r\n") || rest.starts_with('\n'))
-    rest.remove_prefix(rest.front() == '\n' ? 1 : 2);  // RFC 9112, 2.2
+  while (rest.starts_with("\r\n") || rest.starts_with('\n')) rest.remove_prefix(rest.front() == '\n' ? 1 : 2);  // RFC 9112, 2.2
 
   const auto request_line = take_line(rest);
   if (!request_line) return unfinished(bytes, 414);

@@ -19,8 +19,7 @@ class HttpSession {
   enum class Wants { read, write, close };
 
   /// `connection` must be non-blocking, as Listener::try_accept gives it.
-  HttpSession(lb::Connection connection, lb::Worker& worker) noexcept
-      : connection_(std::move(connection)), worker_(&worker) {}
+  HttpSession(lb::Connection connection, lb::Worker& worker) noexcept : connection_(std::move(connection)), worker_(&worker) {}
 
   int fd() const noexcept { return connection_.fd(); }
 

@@ -84,8 +84,7 @@ void Generator::begin(uint64_t intended_ns, uint64_t now, uint64_t service_ns) {
   recorder_.begun(next_, intended_ns, now);
   if (free_.empty()) return recorder_.lost(next_, now, Outcome::not_begun);
   Client& client = clients_[free_.back()];
-  client = {
-      .record = next_, .begun_ns = now, .service_ns = service_ns / plan_.requests, .requests_left = plan_.requests};
+  client = {.record = next_, .begun_ns = now, .service_ns = service_ns / plan_.requests, .requests_left = plan_.requests};
   if (!open_socket(client)) {
     if (plan_.clients > 0) ++resting_;
     return recorder_.lost(next_, now, Outcome::not_begun);
@@ -111,8 +110,7 @@ bool Generator::open_socket(Client& client) const {
   to.sin_family = AF_INET;
   to.sin_port = htons(plan_.port);
   to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0 && errno != EINPROGRESS &&
-      errno != ECONNREFUSED)
+  if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0 && errno != EINPROGRESS && errno != ECONNREFUSED)
     return false;
   client.fd = fd.release();
   return true;
@@ -145,8 +143,7 @@ bool Generator::send_request(Client& client) {
 
 /// False when it must wait, or the connection has ended.
 bool Generator::read_answer(Client& client) {
-  const ssize_t n =
-      recv(client.fd, reinterpret_cast<char*>(&client.answer) + client.have, sizeof client.answer - client.have, 0);
+  const ssize_t n = recv(client.fd, reinterpret_cast<char*>(&client.answer) + client.have, sizeof client.answer - client.have, 0);
   if (n < 0 && errno == EINTR) return true;
   if (n < 0 && errno == EAGAIN) return false;
   if (client.answered) {

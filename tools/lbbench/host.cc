@@ -39,8 +39,8 @@ Host Host::describe() {
 }
 
 std::string Host::to_string() const {
-  return fmt::format("liblb {} on {} {}, {} CPU{} ({}), {:.1f} GiB", liblb, kernel, machine, cpus, cpus == 1 ? "" : "s",
-                     cpu_model, memory_gib);
+  return fmt::format("liblb {} on {} {}, {} CPU{} ({}), {:.1f} GiB", liblb, kernel, machine, cpus, cpus == 1 ? "" : "s", cpu_model,
+                     memory_gib);
 }
 
 }  // namespace lbbench

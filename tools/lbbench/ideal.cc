@@ -21,8 +21,7 @@ struct Alike {
     return begin >= absent_from_ns && begin < absent_to_ns ? absent_to_ns : begin;
   }
   uint64_t serve(const Arrival& arrival) {
-    const uint64_t end_ns =
-        begin_ns(arrival.at_ns) + static_cast<uint64_t>(static_cast<double>(arrival.service_ns) * slowdown);
+    const uint64_t end_ns = begin_ns(arrival.at_ns) + static_cast<uint64_t>(static_cast<double>(arrival.service_ns) * slowdown);
     free_at_ns.pop();
     free_at_ns.push(end_ns);
     return end_ns;

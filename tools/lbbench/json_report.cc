@@ -38,26 +38,24 @@ Json extra_of(const RunResult& run, const Options& options) {
 }
 
 Json to_json(const RunResult& run, const Options& options) {
-  return {{"scenario", run.scenario},
-          {"policy", run.policy},
-          {"effective", run.effective},
-          {"fallback", run.fallback},
-          {"workers", run.workers},
-          {"utilization", run.utilization ? Json(*run.utilization) : Json(nullptr)},
-          {"seed", run.seed},
-          {"repeat", run.repeat},
-          {"offered", run.offered},
-          {"completed", run.completed},
-          {"lost", {{"refused", run.lost.refused}, {"reset", run.lost.reset}, {"timeout", run.lost.timeout}}},
-          {"throughput_per_s", run.throughput_per_s},
-          {"latency_ms", to_json(run.latency)},
-          {"ideal_ms", run.ideal ? to_json(*run.ideal) : Json(nullptr)},
-          {"share",
-           {{"per_worker", run.share.per_worker},
-            {"max_over_mean", run.share.max_over_mean},
-            {"stddev", run.share.stddev}}},
-          {"cpu_us_per_connection", {{"workers", run.cpu.workers_us}, {"primary", run.cpu.primary_us}}},
-          {"extra", extra_of(run, options)}};
+  return {
+      {"scenario", run.scenario},
+      {"policy", run.policy},
+      {"effective", run.effective},
+      {"fallback", run.fallback},
+      {"workers", run.workers},
+      {"utilization", run.utilization ? Json(*run.utilization) : Json(nullptr)},
+      {"seed", run.seed},
+      {"repeat", run.repeat},
+      {"offered", run.offered},
+      {"completed", run.completed},
+      {"lost", {{"refused", run.lost.refused}, {"reset", run.lost.reset}, {"timeout", run.lost.timeout}}},
+      {"throughput_per_s", run.throughput_per_s},
+      {"latency_ms", to_json(run.latency)},
+      {"ideal_ms", run.ideal ? to_json(*run.ideal) : Json(nullptr)},
+      {"share", {{"per_worker", run.share.per_worker}, {"max_over_mean", run.share.max_over_mean}, {"stddev", run.share.stddev}}},
+      {"cpu_us_per_connection", {{"workers", run.cpu.workers_us}, {"primary", run.cpu.primary_us}}},
+      {"extra", extra_of(run, options)}};
 }
 
 }  // namespace

@@ -22,8 +22,7 @@ MachineLoad MachineLoad::now() {
 
 double others_part(const MachineLoad& from, const MachineLoad& to, uint64_t own_ns) {
   if (to.total_ns <= from.total_ns || to.busy_ns <= from.busy_ns + own_ns) return 0;
-  return std::min(
-      1.0, static_cast<double>(to.busy_ns - from.busy_ns - own_ns) / static_cast<double>(to.total_ns - from.total_ns));
+  return std::min(1.0, static_cast<double>(to.busy_ns - from.busy_ns - own_ns) / static_cast<double>(to.total_ns - from.total_ns));
 }
 
 }  // namespace lbbench

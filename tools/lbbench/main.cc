@@ -72,8 +72,7 @@ class Session {
     for (const auto& name : options_.scenarios) {
       const Scenario& scenario = *find_scenario(name);
       const size_t first = results_.size();
-      for (unsigned repeat = 1; repeat <= options_.repeat && signal_caught == 0; ++repeat)
-        measure_all(scenario, repeat);
+      for (unsigned repeat = 1; repeat <= options_.repeat && signal_caught == 0; ++repeat) measure_all(scenario, repeat);
       progress_.clear();
       if (results_.size() > first)
         fmt::print(out_, "\n{}", report_scenario(scenario, options_, std::span(results_).subspan(first)));
@@ -104,8 +103,7 @@ class Session {
   void print_head() {
     fmt::print(out_, "{}", wrap(host_.to_string(), "  "));
     if (options_.work == Work::sleep)
-      fmt::print(out_,
-                 "Sleeps end {:.0f} us late, which is taken off; what is left: {:.0f} us median, {:.0f} us p90.\n",
+      fmt::print(out_, "Sleeps end {:.0f} us late, which is taken off; what is left: {:.0f} us median, {:.0f} us p90.\n",
                  static_cast<double>(timer_.median_ns) / 1e3, static_cast<double>(timer_.residual_median_ns) / 1e3,
                  static_cast<double>(timer_.residual_p90_ns) / 1e3);
     fmt::print(out_, "{}",
@@ -162,10 +160,8 @@ int measure_and_report(const Options& options) {
     json.reset(to_stdout ? fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0)
                          : open(options.json.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666));
     if (!json) {
-      fmt::print(
-          stderr,
-          "lbbench: --json: cannot write \"{}\": {}; give a file that can be written, or - for standard output\n",
-          options.json, std::strerror(errno));
+      fmt::print(stderr, "lbbench: --json: cannot write \"{}\": {}; give a file that can be written, or - for standard output\n",
+                 options.json, std::strerror(errno));
       return kWrongUse;
     }
   }

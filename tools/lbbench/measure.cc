@@ -55,8 +55,7 @@ void measure(std::span<const Record> records, Period period, std::span<const uin
     last_ns = std::max(last_ns, record.intended_ns + record.latency_ns);
   }
   result.completed = latencies_ns.size();
-  result.throughput_per_s =
-      static_cast<double>(result.completed) / (static_cast<double>(last_ns - period.warm_up_ns) / 1e9);
+  result.throughput_per_s = static_cast<double>(result.completed) / (static_cast<double>(last_ns - period.warm_up_ns) / 1e9);
   result.latency = summarize(std::move(latencies_ns));
   if (!service_errors_us.empty()) {
     const double sum = std::accumulate(service_errors_us.begin(), service_errors_us.end(), 0.0);

@@ -55,8 +55,7 @@ std::string check_seed(const std::string& text) {
 
 /// An option that takes one of a few words; CLI11's own transformer also takes, and talks of, the enum's numbers.
 template <class Choice>
-void add_choice(CLI::App& app, const char* name, Choice& chosen, const Choices<Choice>& choices,
-                const char* description) {
+void add_choice(CLI::App& app, const char* name, Choice& chosen, const Choices<Choice>& choices, const char* description) {
   std::vector<std::string> words;
   for (const auto& [word, choice] : choices) words.push_back(word);
   const auto check = [&choices, words](const std::string& text) -> std::string {
@@ -74,8 +73,7 @@ std::string check_trace(const Options& options) {
   for (const auto& name : options.scenarios) {
     const Scenario& scenario = *find_scenario(name);
     if (scenario.load == Load::closed) continue;
-    const double rate_per_s =
-        arrival_rate_per_s(scenario, options.workers_of(scenario), options.utilization_of(scenario));
+    const double rate_per_s = arrival_rate_per_s(scenario, options.workers_of(scenario), options.utilization_of(scenario));
     const double most_s = kTraceMax / rate_per_s;
     if (options.duration_of(scenario) > most_s)
       return fmt::format("--duration: {:g} s of {} at {:.0f} connections/s is too long to record; at most {:.0f} s",
@@ -96,8 +94,7 @@ void add_run(CLI::App& app, Options& options) {
       ->type_name("S,...")
       ->check(CLI::Validator(check_scenario, ""))
       ->capture_default_str();
-  run->add_option("--workers", options.workers,
-                  "Worker processes (default: 8; with --work cpu, and for connect, the CPUs)")
+  run->add_option("--workers", options.workers, "Worker processes (default: 8; with --work cpu, and for connect, the CPUs)")
       ->type_name("N")
       ->check(within(1U, kWorkersMax));
   run->add_option("--utilization", options.utilization, "Of all workers, 0.01 to 1.5 (default: the scenario's)")
@@ -151,9 +148,7 @@ std::variant<Options, Leave> parse_options(int argc, const char* const* argv) {
   app.require_subcommand(0, 1);
   app.footer("Exit code: 0; 1 when a run failed or a connection was lost; 2 for wrong use; 130 after Ctrl-C.");
   add_run(app, options);
-  app.add_subcommand("list", "Scenarios and policies, a sentence each")->final_callback([&] {
-    options.command = Command::list;
-  });
+  app.add_subcommand("list", "Scenarios and policies, a sentence each")->final_callback([&] { options.command = Command::list; });
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

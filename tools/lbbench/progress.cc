@@ -26,8 +26,7 @@ Progress::Progress(double total_s) : total_s_(total_s), shown_(isatty(STDERR_FIL
 std::string Progress::line(double done_s, double total_s, const std::string& what, size_t columns) {
   const double part = total_s > 0 ? std::clamp(done_s / total_s, 0.0, 1.0) : 1;
   const auto full = static_cast<size_t>(part * kBar);
-  auto text = fmt::format("[{:#<{}}{:-<{}}] {:.0f} s left  {}", "", full, "", kBar - full,
-                          std::max(total_s - done_s, 0.0), what);
+  auto text = fmt::format("[{:#<{}}{:-<{}}] {:.0f} s left  {}", "", full, "", kBar - full, std::max(total_s - done_s, 0.0), what);
   text.resize(std::min(text.size(), columns - 1));
   return text;
 }

@@ -12,8 +12,8 @@
 namespace lbbench {
 namespace {
 
-constexpr double kLateMs = 1.0;  // a generator that is later than this for 1 % of the connections has fallen behind
-constexpr double kStallMs = 10;  // a burst of all that was due meanwhile follows, which no server was built to see
+constexpr double kLateMs = 1.0;            // a generator that is later than this for 1 % of the connections has fallen behind
+constexpr double kStallMs = 10;            // a burst of all that was due meanwhile follows, which no server was built to see
 constexpr double kServiceErrorMax = 0.05;  // of the mean service time
 constexpr double kOthersMax = 0.1;         // of the machine's CPU time
 constexpr const char* kKernelHash = "reuseport:hash";
@@ -90,9 +90,8 @@ Table open_table(const Scenario& scenario, std::span<const RunResult> results,
                               {"p99.9", Best::low}, {"max", Best::low, 2}, {"p99/ideal", Best::low}};
   if (repeated) columns.push_back({"min..max"});
   if (scenario.bursts) columns.push_back({"used", Best::high});
-  columns.insert(
-      columns.end(),
-      {{"conn/s", Best::none, 4}, {"share", Best::low, 1}, {"w us", Best::low}, {"p us", Best::none}, {"lost"}});
+  columns.insert(columns.end(),
+                 {{"conn/s", Best::none, 4}, {"share", Best::low, 1}, {"w us", Best::low}, {"p us", Best::none}, {"lost"}});
   Table table(columns);
   std::vector<Cell> ideal{{"ideal (simulated)"}};
   for (const auto member : members) ideal.push_back(ideal_cell(results, member));
@@ -113,8 +112,7 @@ Table open_table(const Scenario& scenario, std::span<const RunResult> results,
   return table;
 }
 
-Table closed_table(std::span<const RunResult> results, const std::vector<std::pair<std::string, Runs>>& policies,
-                   bool repeated) {
+Table closed_table(std::span<const RunResult> results, const std::vector<std::pair<std::string, Runs>>& policies, bool repeated) {
   std::vector<Column> columns{{"latency in ms"}, {"conn/s", Best::high}, {"/hash", Best::high}};
   if (repeated) columns.push_back({"min..max"});
   columns.insert(columns.end(), {{"p50", Best::low, 1},
@@ -164,17 +162,17 @@ std::string notes_on(const Scenario& scenario, const std::string& policy, const 
     not_begun += run->generator.not_begun;
     crashed += run->crashed_workers;
   }
-  if (lost.total() > 0)
-    note(fmt::format(": lost {} refused, {} reset, {} timed out", lost.refused, lost.reset, lost.timeout));
+  if (lost.total() > 0) note(fmt::format(": lost {} refused, {} reset, {} timed out", lost.refused, lost.reset, lost.timeout));
   if (crashed > 0) note(fmt::format(": workers that crashed: {}", crashed));
   if (not_begun > 0) note(fmt::format(": not the server's fault: no descriptor or port for {} connections", not_begun));
   if (last.hang) {
     uint64_t sent = 0;
     for (const auto* run : runs) sent += run->hang->sent_after_notice;
     const double p99 = median(each(runs, [](const RunResult& run) { return run.hang->others.p99; }));
-    note(fmt::format(": stopped a worker for {:.1f} s: {} connections went to it later than 0.2 s after that; p99 of those served "
-                     "by others {} ms",
-                     last.hang->stopped_s, sent, in_short(p99)));
+    note(
+        fmt::format(": stopped a worker for {:.1f} s: {} connections went to it later than 0.2 s after that; p99 of those served "
+                    "by others {} ms",
+                    last.hang->stopped_s, sent, in_short(p99)));
   }
   const auto worst = [&](const Figure& figure) { return std::ranges::max(each(runs, figure)); };
   std::vector<std::string> signs;
@@ -204,8 +202,8 @@ std::string report_scenario(const Scenario& scenario, const Options& options, st
   }
   if (results.empty()) return fmt::format("{}: nothing measured\n", scenario.name);
   const bool repeated = repeats > 1;
-  const Table table = scenario.load == Load::open ? open_table(scenario, results, policies, repeated)
-                                                  : closed_table(results, policies, repeated);
+  const Table table =
+      scenario.load == Load::open ? open_table(scenario, results, policies, repeated) : closed_table(results, policies, repeated);
   std::string text = heading(scenario, options, results.front(), repeats) + table.to_string();
   for (const auto& [policy, runs] : policies) text += notes_on(scenario, policy, runs);
   return text;

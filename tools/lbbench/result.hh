@@ -40,8 +40,9 @@ struct ServiceError {
 struct HangResult {
   uint32_t worker = 0;
   double stopped_s = 0;
-  uint64_t sent_after_notice = 0;  ///< came 0.2 s or more after the stop and before the end, and waited for that worker all the same
-  Latency others{};                ///< of all connections that other workers served, those it left waiting among them
+  uint64_t sent_after_notice =
+      0;             ///< came 0.2 s or more after the stop and before the end, and waited for that worker all the same
+  Latency others{};  ///< of all connections that other workers served, those it left waiting among them
 };
 
 /// One policy in one repeat of one scenario.
@@ -67,7 +68,7 @@ struct RunResult {
   ServiceError service_error_us;
   std::optional<double> used_per_burst;  ///< bursts only: share of the workers that a burst reached, 1 is all of them
   std::optional<HangResult> hang;
-  double others_cpu = 0;                 ///< part of the machine's CPU time that other programs took meanwhile, 0 to 1
+  double others_cpu = 0;  ///< part of the machine's CPU time that other programs took meanwhile, 0 to 1
   unsigned crashed_workers = 0;
 };
 

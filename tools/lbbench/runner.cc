@@ -76,17 +76,10 @@ struct Stopped {
 class Run {
  public:
   Run(const RunPlan& plan, const Tick& tick)
-      : plan_(plan),
-        tick_(tick),
-        workers_(plan.options.workers_of(plan.scenario)),
-        utilization_(plan.options.utilization_of(plan.scenario)),
-        seed_(plan.options.seed + plan.repeat - 1),
-        period_(period_of(plan.options.duration_of(plan.scenario))),
-        fleet_(fleet_of(plan.scenario, workers_, period_)),
-        trace_(make_trace(plan.scenario, workers_, utilization_, period_, seed_)),
-        report_(1),
-        stop_(1),
-        began_ns_(now_ns()) {}
+      : plan_(plan), tick_(tick), workers_(plan.options.workers_of(plan.scenario)),
+        utilization_(plan.options.utilization_of(plan.scenario)), seed_(plan.options.seed + plan.repeat - 1),
+        period_(period_of(plan.options.duration_of(plan.scenario))), fleet_(fleet_of(plan.scenario, workers_, period_)),
+        trace_(make_trace(plan.scenario, workers_, utilization_, period_, seed_)), report_(1), stop_(1), began_ns_(now_ns()) {}
 
   ~Run() {
     generators_.clear();
@@ -115,7 +108,7 @@ class Run {
   void start_server() {
     Pipe ready = Pipe::open();
     stop_pipe_ = Pipe::open();
-    const ServerPlan server{plan_.policy, workers_, plan_.options.work, plan_.options.worker_model,
+    const ServerPlan server{plan_.policy,          workers_,    plan_.options.work, plan_.options.worker_model,
                             plan_.timer.median_ns, fleet_.slow, fleet_.slowdown};
     server_ = std::make_unique<Child>([&] {
       stop_pipe_.write.reset();
@@ -133,8 +126,7 @@ class Run {
       ::poll(fds, 2, kTickMs);
       if ((fds[0].revents & POLLIN) != 0) return RunResult{};
       if (fds[1].revents != 0)
-        return RunFailure{report_[0].error[0] != '\0' ? report_[0].error.data()
-                                                      : "the server ended before it was ready"};
+        return RunFailure{report_[0].error[0] != '\0' ? report_[0].error.data() : "the server ended before it was ready"};
       if (now_ns() > deadline_ns) return RunFailure{"the server was not ready after 15 s"};
       if (!tick()) return Interrupted{};
     }
@@ -223,8 +215,7 @@ class Run {
     const uint32_t last_id = report.worker_ids[report.workers - 1];
     const auto stopped = fleet_.hangs() ? std::optional(last_id) : std::nullopt;
     measure(all, period_, {report.worker_ids.data(), report.workers}, result, stopped);
-    if (stopped_.to_ns != 0)
-      result.hang = measure_hang(all, period_, last_id, stopped_.from_ns, stopped_.to_ns);
+    if (stopped_.to_ns != 0) result.hang = measure_hang(all, period_, last_id, stopped_.from_ns, stopped_.to_ns);
     if (plan_.scenario.bursts) result.used_per_burst = used_per_burst(all, period_, workers_);
     const uint64_t workers_ns = cpu_ns(worker_pids_) - workers_cpu_ns_;
     const uint64_t primary_ns = cpu_ns(std::array{server_->pid()}) - primary_cpu_ns_;

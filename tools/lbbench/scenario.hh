@@ -25,15 +25,15 @@ struct Scenario {
   std::string sentence;
   Load load;
   std::vector<Service> services;
-  bool bursts;        ///< open: as many connections as workers begin at one instant; otherwise Poisson, one by one
-  unsigned requests;  ///< per connection; its service time is divided evenly among them
+  bool bursts;                  ///< open: as many connections as workers begin at one instant; otherwise Poisson, one by one
+  unsigned requests;            ///< per connection; its service time is divided evenly among them
   unsigned clients_per_worker;  ///< closed: connections kept open
   double utilization;           ///< open: of all workers, unless the user says otherwise
   double duration_s;            ///< counted part, unless the user says otherwise
   double compare_s;             ///< the same when lbbench is run with no argument; 0: left out there
   double slow_share = 0;        ///< of the workers, rounded down: so many take `slowdown` times as long
   double slowdown = 1;
-  bool hangs = false;           ///< one worker is stopped for the middle third of the counted part
+  bool hangs = false;  ///< one worker is stopped for the middle third of the counted part
 
   /// Mean of the mix.
   double mean_service_ms() const;

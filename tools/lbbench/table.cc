@@ -39,8 +39,7 @@ void Table::drop_until_it_fits(std::vector<bool>& shown) const {
   while (total() > kTableWidth) {
     size_t victim = columns_.size();
     for (size_t i = 0; i < columns_.size(); ++i) {
-      if (shown[i] && columns_[i].drop > 0 && (victim == columns_.size() || columns_[i].drop > columns_[victim].drop))
-        victim = i;
+      if (shown[i] && columns_[i].drop > 0 && (victim == columns_.size() || columns_[i].drop > columns_[victim].drop)) victim = i;
     }
     if (victim == columns_.size()) return;
     shown[victim] = false;
@@ -59,8 +58,7 @@ std::string Table::to_string() const {
       line += i == 0 ? fmt::format("{:<{}}{:<2}", text, width, mark) : fmt::format("{:>{}}{:<2}", text, width, mark);
     };
     put(lines[0], columns_[i].title, "");
-    for (size_t r = 0; r < rows_.size(); ++r)
-      put(lines[r + 1], rows_[r][i].text, best && rows_[r][i].value == best ? "*" : "");
+    for (size_t r = 0; r < rows_.size(); ++r) put(lines[r + 1], rows_[r][i].text, best && rows_[r][i].value == best ? "*" : "");
   }
   std::string text;
   for (auto& line : lines) {

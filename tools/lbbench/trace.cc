@@ -42,9 +42,7 @@ double arrival_rate_per_s(const Scenario& scenario, unsigned workers, double uti
 }
 
 Fleet fleet_of(const Scenario& scenario, unsigned workers, Period period) {
-  Fleet fleet{.workers = workers,
-              .slow = static_cast<unsigned>(workers * scenario.slow_share),
-              .slowdown = scenario.slowdown};
+  Fleet fleet{.workers = workers, .slow = static_cast<unsigned>(workers * scenario.slow_share), .slowdown = scenario.slowdown};
   if (scenario.hangs) {
     const uint64_t third_ns = (period.end_ns - period.warm_up_ns) / 3;
     fleet.hang_from_ns = period.warm_up_ns + third_ns;
@@ -64,8 +62,7 @@ Trace make_trace(const Scenario& scenario, unsigned workers, double utilization,
   while (true) {
     at_ns += scenario.bursts ? gap_ns : exponential(random, gap_ns);
     if (at_ns >= static_cast<double>(period.end_ns)) return trace;
-    for (unsigned i = 0; i < together; ++i)
-      trace.push_back({static_cast<uint64_t>(at_ns), draw_service_ns(scenario, random)});
+    for (unsigned i = 0; i < together; ++i) trace.push_back({static_cast<uint64_t>(at_ns), draw_service_ns(scenario, random)});
   }
 }
 

@@ -28,13 +28,13 @@ using WorkerFunction = std::function<int(Worker&)>;
 /// come to is left out. (Node.js's fork, online, listening, -, disconnect, exit; its setup is Cluster::create.)
 struct Event {
   enum class Kind {
-    spawned,      ///< it was started; it may not run yet
-    online,       ///< the worker runs and has reached the primary
-    listening,    ///< it listens on `endpoint`; connections are routed to it from now on
-    draining,     ///< it was told to finish
-    disconnected, ///< it can no longer be reached; no connection goes to it
-    exit,         ///< it is gone: `exit_code`, or `signal` when one killed it; `expected` tells leaving from crashing
-    crash_loop,   ///< it crashed so often that respawning now waits `backoff`
+    spawned,       ///< it was started; it may not run yet
+    online,        ///< the worker runs and has reached the primary
+    listening,     ///< it listens on `endpoint`; connections are routed to it from now on
+    draining,      ///< it was told to finish
+    disconnected,  ///< it can no longer be reached; no connection goes to it
+    exit,          ///< it is gone: `exit_code`, or `signal` when one killed it; `expected` tells leaving from crashing
+    crash_loop,    ///< it crashed so often that respawning now waits `backoff`
   };
   Kind kind{};
   uint32_t worker = 0;  ///< worker id

@@ -33,7 +33,8 @@ class LoadToken {
   void reset() noexcept {
     if (in_flight_ == nullptr) return;
     std::atomic<uint32_t>& in_flight = *std::exchange(in_flight_, nullptr);
-    if ((in_flight.fetch_sub(1, std::memory_order_relaxed) & kRingWhenLess) != 0) [[unlikely]] ring(in_flight);
+    if ((in_flight.fetch_sub(1, std::memory_order_relaxed) & kRingWhenLess) != 0) [[unlikely]]
+      ring(in_flight);
   }
 
  private:
@@ -47,9 +48,9 @@ class LoadToken {
 /// Whether another process may hold the socket too: under round-robin the primary does until it sees that the hand-off was
 /// taken. Closing our descriptor alone would then send no FIN, and an epoll instance would keep the socket (epoll(7), Q6).
 struct Copies {
-  bool certain = false;                              ///< a worker that lost the hand-off may hold one for long
-  const std::atomic<uint32_t>* claim = nullptr;      ///< the hand-off's claim word
-  uint32_t held = 0;                                 ///< what it says while the primary holds its copy
+  bool certain = false;                          ///< a worker that lost the hand-off may hold one for long
+  const std::atomic<uint32_t>* claim = nullptr;  ///< the hand-off's claim word
+  uint32_t held = 0;                             ///< what it says while the primary holds its copy
 
   bool exist() const noexcept { return certain || (claim != nullptr && claim->load() == held); }
 };

@@ -13,8 +13,8 @@ namespace lb {
 
 /// Why an operation failed: an errno, and what was tried. 16 bytes; copying it allocates nothing.
 struct Error {
-  int code = 0;            ///< an errno(3) value
-  const char* op = "";     ///< what was tried, with its argument: "bind tcp://127.0.0.1:80"; lives as long as the process
+  int code = 0;         ///< an errno(3) value
+  const char* op = "";  ///< what was tried, with its argument: "bind tcp://127.0.0.1:80"; lives as long as the process
 
   /// "bind tcp://127.0.0.1:80: Address already in use".
   LB_API std::string message() const;

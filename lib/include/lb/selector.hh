@@ -18,14 +18,13 @@ struct Candidate {
   uint32_t in_flight = 0;  ///< connections accepted and not yet closed, over all endpoints
   uint32_t handed = 0;     ///< connections of this endpoint handed to it that it has not yet taken
   uint64_t accepted = 0;   ///< connections that it has taken from this endpoint since it started
-  bool has_room = false;   ///< may be handed this connection: it is waiting for one, and neither window nor max_in_flight is reached
+  bool has_room = false;  ///< may be handed this connection: it is waiting for one, and neither window nor max_in_flight is reached
 };
 
 /// The connection that is to be handed to one of them.
 class Incoming {
  public:
-  Incoming(int fd, const Endpoint& endpoint, uint64_t waited_ns) noexcept
-      : fd_(fd), endpoint_(endpoint), waited_ns_(waited_ns) {}
+  Incoming(int fd, const Endpoint& endpoint, uint64_t waited_ns) noexcept : fd_(fd), endpoint_(endpoint), waited_ns_(waited_ns) {}
 
   /// The client's address: getpeername(2), asked for when called. ENOTCONN when the client has already gone.
   LB_API Result<Endpoint> peer() const noexcept;

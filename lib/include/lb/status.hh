@@ -23,42 +23,42 @@ LB_API const char* to_string(WorkerKind kind) noexcept;
 
 /// One worker on one endpoint.
 struct WorkerLoad {
-  uint32_t worker = 0;     ///< worker id
-  uint32_t slot = 0;       ///< its slot: the socket's index (reuseport), the page on the scoreboard
-  uint64_t accepted = 0;   ///< connections that this worker has taken from this endpoint since it started; datagrams on `udp://`
-  uint32_t backlog = 0;    ///< waiting for this worker alone: its socket's accept queue, or handed off and not yet taken;
-                           ///< `udp://`: bytes of memory that its socket's receive queue takes
-  uint64_t picks = 0;      ///< times that its slot was picked: by the program (reuseport; for a flow on `udp://`), by the primary
-                           ///< (round-robin)
+  uint32_t worker = 0;    ///< worker id
+  uint32_t slot = 0;      ///< its slot: the socket's index (reuseport), the page on the scoreboard
+  uint64_t accepted = 0;  ///< connections that this worker has taken from this endpoint since it started; datagrams on `udp://`
+  uint32_t backlog = 0;   ///< waiting for this worker alone: its socket's accept queue, or handed off and not yet taken;
+                          ///< `udp://`: bytes of memory that its socket's receive queue takes
+  uint64_t picks = 0;     ///< times that its slot was picked: by the program (reuseport; for a flow on `udp://`), by the primary
+                          ///< (round-robin)
 };
 
 struct EndpointStatus {
-  Endpoint asked;           ///< as the workers asked for it
-  Endpoint address;         ///< as bound: port 0 has become a real port
-  Policy requested;         ///< what was asked for
-  Policy effective;         ///< what is in force
-  std::string rung;         ///< how: "eBPF, kernel backlog", "eBPF, in flight", "classic BPF", "kernel hash", "io_uring", "epoll",
-                            ///< "exclusive to worker 3" (ListenOptions::exclusive), ...
-  std::string reason;       ///< why it is not what was asked for, or not the top rung; empty if it is
-  uint32_t queued = 0;      ///< connections in the primary's hands (round-robin) or in the one shared accept queue;
-                            ///< `udp://`: bytes of memory that all its receive queues take
+  Endpoint asked;       ///< as the workers asked for it
+  Endpoint address;     ///< as bound: port 0 has become a real port
+  Policy requested;     ///< what was asked for
+  Policy effective;     ///< what is in force
+  std::string rung;     ///< how: "eBPF, kernel backlog", "eBPF, in flight", "classic BPF", "kernel hash", "io_uring", "epoll",
+                        ///< "exclusive to worker 3" (ListenOptions::exclusive), ...
+  std::string reason;   ///< why it is not what was asked for, or not the top rung; empty if it is
+  uint32_t queued = 0;  ///< connections in the primary's hands (round-robin) or in the one shared accept queue;
+                        ///< `udp://`: bytes of memory that all its receive queues take
   uint32_t queue_age_ms = 0;  ///< how long the oldest in the primary's hands has waited
-  uint64_t lost = 0;        ///< connections that the primary had accepted and had to drop (its own descriptor limit, no memory);
-                            ///< `udp://`: datagrams that the kernel dropped, because a receive queue was full or the cluster shuts down
-  uint64_t retried = 0;     ///< times that the primary put off accepting or handing on: no descriptors, memory or room in a channel
-  uint64_t bad_picks = 0;   ///< answers of Options::selector that could not be followed
+  uint64_t lost = 0;          ///< connections that the primary had accepted and had to drop (its own descriptor limit, no memory);
+      ///< `udp://`: datagrams that the kernel dropped, because a receive queue was full or the cluster shuts down
+  uint64_t retried = 0;    ///< times that the primary put off accepting or handing on: no descriptors, memory or room in a channel
+  uint64_t bad_picks = 0;  ///< answers of Options::selector that could not be followed
   std::vector<WorkerLoad> workers;
 };
 
 struct WorkerStatus {
   uint32_t id = 0;
-  pid_t pid = 0;            ///< of a thread: the primary's own
+  pid_t pid = 0;  ///< of a thread: the primary's own
   uint32_t slot = 0;
   WorkerState state = WorkerState::spawned;
-  uint32_t in_flight = 0;   ///< connections accepted and not yet closed, over all endpoints
-  uint64_t accepted = 0;    ///< connections accepted since it started, over all endpoints
+  uint32_t in_flight = 0;  ///< connections accepted and not yet closed, over all endpoints
+  uint64_t accepted = 0;   ///< connections accepted since it started, over all endpoints
   WorkerKind kind = WorkerKind::forked;
-  bool connected = false;   ///< its control channel is open
+  bool connected = false;                ///< its control channel is open
   bool exited_after_disconnect = false;  ///< it was told to leave, or says that it does: a clean exit is then no crash
 };
 
