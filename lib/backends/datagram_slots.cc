@@ -3,27 +3,23 @@
 // outlives its worker. A program in the kernel gives each new flow a slot and keeps it there (bpf/flow.bpf.h). The workers' side is
 // in worker/datagram. Down the ladder: eBPF with flows and receive queues, eBPF with flows, the kernel's own hash. A classic
 // program is no rung here: it could pick ready slots alone, but not the same one twice.
-#include <optional>
-
 #include "backends/datagram.hh"
+#include "backends/rescue.hh"
 #include "backends/reuseport_program.hh"
 #include "sys/datagram.hh"
 #include "sys/error.hh"
-#include "sys/process.hh"
 #include "sys/socket.hh"
 
 namespace lb {
 namespace {
 
-constexpr int kRetry_ms = 20;  // a worker that does not read its control channel is told again
-constexpr uint64_t kSweep_ns = 90'000'000;
-constexpr uint64_t kIdleSweep_ns = 500'000'000;
 constexpr int kNudgeAt = 1;  // looks in a row that found a worker not coming for its queue
 constexpr int kHungAt = 3;   // so two sweeps after the nudge
 
 class DatagramSlots final : public EndpointBackend {
  public:
-  DatagramSlots(Surroundings& around, const ListenRequest& request) : around_(around), request_(request) {}
+  DatagramSlots(Surroundings& around, const ListenRequest& request)
+      : around_(around), request_(request), rescue_(around, request.cell, slots_, [this](uint32_t slot) { look_at(slot); }) {}
 
   Result<void> open() noexcept;
 
@@ -33,24 +29,12 @@ class DatagramSlots final : public EndpointBackend {
   void left(Seat seat) noexcept override;
   void refuse_new() noexcept override;
   bool quiet(bool) noexcept override { return true; }  // what got in is in a queue
-  void turn() noexcept override;
-  int next_turn_ms() noexcept override;
+  void turn() noexcept override { rescue_.turn(); }
+  int next_turn_ms() noexcept override { return rescue_.next_turn_ms(); }
   Result<Endpoint> address() const noexcept override { return address_; }
   void describe(EndpointStatus& status) const override;
 
  private:
-  struct Slot {
-    UniqueFd socket;
-    std::optional<Seat> seat;     // whose it is
-    std::optional<Seat> adopter;  // who empties it while nobody else does
-    bool ready = false;
-    bool leaving = false;   // its worker drains
-    bool hung = false;      // out of the pick: its worker does not come for it
-    int stuck = 0;          // looks in a row that found it so
-    uint64_t accepted = 0;  // as of the last look
-    uint64_t heartbeat = 0;
-  };
-
   Selector selector() const noexcept {
     return request_.policy.selector == Selector::standard ? Selector::least_loaded : request_.policy.selector;
   }
@@ -59,26 +43,14 @@ class DatagramSlots final : public EndpointBackend {
   Result<void> open_slot(uint32_t index) noexcept;
   Result<void> insert(uint32_t index) noexcept;
   void set_ready(uint32_t index, bool ready) noexcept;
-  bool orphaned(const Slot& slot) const noexcept { return slot.socket && (!slot.seat || slot.leaving || slot.hung); }
-  void adopt_orphans() noexcept;
-  void find_adopter(uint32_t orphan) noexcept;
-  void disown(uint32_t index) noexcept;
-  void give_up_adoptions(const Seat& seat) noexcept {
-    for (Slot& slot : slots_)
-      if (slot.adopter == seat) slot.adopter.reset();
-  }
-  void sweep() noexcept;
   void look_at(uint32_t index) noexcept;
-  bool tell(const Seat& seat, Act act, uint32_t slot, std::span<const int> fds = {}) noexcept;
-  uint32_t in_flight(uint32_t slot) const noexcept { return atomic(around_.scoreboard.page(slot).in_flight).load(); }
 
   Surroundings& around_;
   ListenRequest request_;
   Endpoint address_;
-  std::vector<Slot> slots_;  // by slot; one without a socket has never been asked for
+  std::vector<Slot> slots_;  // by slot
+  Rescue rescue_;
   std::unique_ptr<ReuseportProgram> program_;
-  bool owing_ = false;  // something could not be told
-  uint64_t next_sweep_ns_ = 0;
   std::string reason_;
 };
 
@@ -152,9 +124,9 @@ Result<Grant> DatagramSlots::grant(Seat seat) noexcept {
 
 void DatagramSlots::ready(Seat seat) noexcept {
   if (slots_[seat.slot].seat != seat) return;
-  disown(seat.slot);
+  rescue_.disown(seat.slot);
   set_ready(seat.slot, true);
-  adopt_orphans();
+  rescue_.adopt_orphans();
 }
 
 /// Out of the pick, so its flows move; what is queued is its own and the adopter's to answer.
@@ -162,8 +134,7 @@ void DatagramSlots::draining(Seat seat) noexcept {
   if (slots_[seat.slot].seat != seat) return;
   set_ready(seat.slot, false);
   slots_[seat.slot].leaving = true;
-  give_up_adoptions(seat);
-  adopt_orphans();
+  rescue_.release(seat);
 }
 
 void DatagramSlots::left(Seat seat) noexcept {
@@ -173,8 +144,7 @@ void DatagramSlots::left(Seat seat) noexcept {
   slot.seat.reset();
   slot.leaving = slot.hung = false;
   slot.stuck = 0;
-  give_up_adoptions(seat);
-  adopt_orphans();
+  rescue_.release(seat);
 }
 
 void DatagramSlots::refuse_new() noexcept {
@@ -189,58 +159,6 @@ void DatagramSlots::set_ready(uint32_t index, bool ready) noexcept {
   auto& word = atomic(program_->group().ready[index / 64]);
   const uint64_t bit = uint64_t{1} << (index % 64);
   ready ? word.fetch_or(bit) : word.fetch_and(~bit);
-}
-
-void DatagramSlots::adopt_orphans() noexcept {
-  for (uint32_t i = 0; i < slots_.size(); ++i)
-    if (orphaned(slots_[i]) && !slots_[i].adopter) find_adopter(i);
-}
-
-/// The least loaded of those who could.
-void DatagramSlots::find_adopter(uint32_t orphan) noexcept {
-  const Slot* best = nullptr;
-  uint32_t least = UINT32_MAX;
-  for (uint32_t i = 0; i < slots_.size(); ++i) {
-    if (!slots_[i].ready || i == orphan) continue;
-    uint32_t load = in_flight(i);
-    for (const Slot& other : slots_) load += other.adopter == slots_[i].seat ? 1 : 0;
-    if (load < least) {
-      least = load;
-      best = &slots_[i];
-    }
-  }
-  if (best == nullptr) return;
-  const int socket = slots_[orphan].socket.get();
-  if (tell(*best->seat, Act::adopt, orphan, {&socket, 1}))
-    slots_[orphan].adopter = best->seat;
-  else
-    owing_ = true;
-}
-
-void DatagramSlots::disown(uint32_t index) noexcept {
-  if (auto adopter = std::exchange(slots_[index].adopter, {})) tell(*adopter, Act::disown, index);
-}
-
-void DatagramSlots::turn() noexcept {
-  if (now_ns() >= next_sweep_ns_) sweep();
-  if (std::exchange(owing_, false)) adopt_orphans();
-}
-
-int DatagramSlots::next_turn_ms() noexcept {
-  if (owing_) return kRetry_ms;
-  const uint64_t now = now_ns();
-  return next_sweep_ns_ <= now ? 0 : static_cast<int>((next_sweep_ns_ - now) / 1'000'000) + 1;
-}
-
-void DatagramSlots::sweep() noexcept {
-  bool active = false;
-  for (uint32_t i = 0; i < slots_.size(); ++i) {
-    if (!slots_[i].seat || slots_[i].leaving) continue;
-    const uint64_t accepted = slots_[i].accepted;
-    look_at(i);
-    active |= slots_[i].stuck != 0 || slots_[i].hung || slots_[i].accepted != accepted;
-  }
-  next_sweep_ns_ = now_ns() + (active ? kSweep_ns : kIdleSweep_ns);
 }
 
 /// A worker that receives past us is seen by its heartbeat, which the nudge makes it show. One at a long piece of work is not hung:
@@ -259,21 +177,12 @@ void DatagramSlots::look_at(uint32_t index) noexcept {
   }
   if (slot.hung) return;
   slot.stuck = !moved && slot.ready && receive_queue(slot.socket.get()).bytes != 0 ? slot.stuck + 1 : 0;
-  if (slot.stuck == kNudgeAt) tell(*slot.seat, Act::nudge, 0);
-  if (slot.stuck < kHungAt || in_flight(index) != 0) return;
+  if (slot.stuck == kNudgeAt) rescue_.tell(*slot.seat, Act::nudge, 0);
+  if (slot.stuck < kHungAt || in_flight_of(page) != 0) return;
   slot.stuck = 0;
   slot.hung = true;
   set_ready(index, false);
-  give_up_adoptions(*slot.seat);
-  adopt_orphans();
-}
-
-bool DatagramSlots::tell(const Seat& seat, Act act, uint32_t slot, std::span<const int> fds) noexcept {
-  Message message;
-  message.act = act;
-  message.endpoint = request_.cell;
-  message.value[0] = slot;
-  return around_.tell(seat.worker, message, fds).ok();
+  rescue_.release(*slot.seat);
 }
 
 void DatagramSlots::describe(EndpointStatus& status) const {

@@ -8,23 +8,19 @@
 
 #include "backends/backend.hh"
 #include "backends/classic_program.hh"
+#include "backends/rescue.hh"
 #include "backends/reuseport_program.hh"
 #include "sys/error.hh"
 #include "sys/half_open.hh"
-#include "sys/process.hh"
 #include "sys/socket.hh"
-#include "wire/channel.hh"
 
 namespace lb {
 namespace {
 
-constexpr int kRetry_ms = 20;               // a worker that does not read its control channel is told again
-constexpr uint64_t kSweep_ns = 90'000'000;  // two looks find a worker that does not come for its queue, within 200 ms
-constexpr uint64_t kIdleSweep_ns = 500'000'000;
-
 class ReuseportBackend final : public EndpointBackend {
  public:
-  ReuseportBackend(Surroundings& around, const ListenRequest& request) : around_(around), request_(request) {}
+  ReuseportBackend(Surroundings& around, const ListenRequest& request)
+      : around_(around), request_(request), rescue_(around, request.cell, slots_, [this](uint32_t slot) { look_at(slot); }) {}
 
   Result<void> open() noexcept;
 
@@ -34,27 +30,13 @@ class ReuseportBackend final : public EndpointBackend {
   void draining(Seat seat) noexcept override;
   void left(Seat seat) noexcept override;
   void refuse_new() noexcept override;
-  void turn() noexcept override;
-  int next_turn_ms() noexcept override;
+  void turn() noexcept override { rescue_.turn(); }
+  int next_turn_ms() noexcept override { return rescue_.next_turn_ms(); }
   bool quiet(bool handshakes) noexcept override;
   Result<Endpoint> address() const noexcept override { return address_; }
   void describe(EndpointStatus& status) const override;
 
  private:
-  struct Slot {
-    UniqueFd socket;
-    std::optional<Seat> seat;     // whose it is
-    std::optional<Seat> adopter;  // who empties it while it is nobody's
-    uint32_t place = 0;           // in the order of listening, which is the group's own
-    bool ready = false;
-    bool owed_siblings = false;  // its worker has not been told of all siblings yet
-    bool leaving = false;        // its worker drains
-    bool hung = false;           // out of the pick: it had nothing in hand and still did not come for its queue
-    bool had_backlog = false;    // the next three: as of the last sweep
-    uint64_t accepted = 0;
-    uint64_t heartbeat = 0;
-  };
-
   Selector selector() const noexcept {
     return request_.policy.selector == Selector::standard ? Selector::least_loaded : request_.policy.selector;
   }
@@ -63,30 +45,18 @@ class ReuseportBackend final : public EndpointBackend {
   Result<void> descend(Error why) noexcept;
   void set_ready(uint32_t slot, bool ready) noexcept;
   void attach_classic() noexcept;
-  void adopt_orphans() noexcept;
-  void give_up_adoptions(const Seat& seat) noexcept {
-    for (Slot& slot : slots_)
-      if (slot.adopter == seat) slot.adopter.reset();
-  }
-  bool tell(const Seat& seat, Act act, uint32_t slot, std::span<const int> fds = {}) noexcept;
-  bool tell_siblings(const Seat& seat, uint32_t first, std::span<const int> sockets) noexcept;
-  void tell_all_siblings(Slot& slot) noexcept;
-  bool orphaned(const Slot& slot) const noexcept { return slot.socket && (!slot.seat || slot.leaving) && !slot.adopter; }
-  void sweep() noexcept;
   void look_at(uint32_t index) noexcept;
-  void find_adopter(uint32_t orphan) noexcept;
   uint32_t in_flight(uint32_t slot) const noexcept { return in_flight_of(around_.scoreboard.page(slot)); }
 
   Surroundings& around_;
   ListenRequest request_;
   Endpoint address_;
-  std::vector<Slot> slots_;  // by slot; one without a socket has never been asked for
+  std::vector<Slot> slots_;  // by slot
+  Rescue rescue_;
   uint32_t sockets_ = 0;
   std::unique_ptr<ReuseportProgram> program_;
   UniqueFd taken_;  // with a program: the workers' counts of what they took, by slot
   bool classic_ = false;
-  bool owing_ = false;  // something could not be told
-  uint64_t next_sweep_ns_ = 0;
   std::string reason_;
 };
 
@@ -165,9 +135,7 @@ Result<void> ReuseportBackend::open_slot(uint32_t index) noexcept {
   }
   slot.socket = std::move(*socket);
   slot.place = sockets_++;
-  const int fd = slot.socket.get();
-  for (Slot& other : slots_)
-    if (other.ready && !tell_siblings(*other.seat, index, {&fd, 1})) other.owed_siblings = owing_ = true;
+  rescue_.introduce(index);
   return {};
 }
 
@@ -190,45 +158,20 @@ Result<void> ReuseportBackend::set_backlog(int backlog) noexcept {
   return {};
 }
 
-/// In runs of neighbouring slots.
-void ReuseportBackend::tell_all_siblings(Slot& slot) noexcept {
-  std::vector<int> run;
-  bool told = true;
-  for (uint32_t i = 0; i <= slots_.size(); ++i) {
-    const bool sibling = i < slots_.size() && slots_[i].socket && &slots_[i] != &slot;
-    if (!run.empty() && (!sibling || run.size() == kFdsMax)) {
-      told &= tell_siblings(*slot.seat, i - static_cast<uint32_t>(run.size()), run);
-      run.clear();
-    }
-    if (sibling) run.push_back(slots_[i].socket.get());
-  }
-  slot.owed_siblings = !told;
-  owing_ |= !told;
-}
-
 void ReuseportBackend::ready(Seat seat) noexcept {
   Slot& slot = slots_[seat.slot];
   if (slot.seat != seat) return;
-  tell_all_siblings(slot);
-  if (slot.adopter) tell(*std::exchange(slot.adopter, {}), Act::disown, seat.slot);
+  rescue_.introduce_siblings(slot);
+  rescue_.disown(seat.slot);
   set_ready(seat.slot, true);
-  adopt_orphans();
-}
-
-void ReuseportBackend::turn() noexcept {
-  if (now_ns() >= next_sweep_ns_) sweep();
-  if (!std::exchange(owing_, false)) return;
-  for (Slot& slot : slots_)
-    if (slot.owed_siblings && slot.seat) tell_all_siblings(slot);
-  adopt_orphans();
+  rescue_.adopt_orphans();
 }
 
 void ReuseportBackend::draining(Seat seat) noexcept {
   if (slots_[seat.slot].seat != seat) return;
   set_ready(seat.slot, false);
   slots_[seat.slot].leaving = true;  // without a program the kernel goes on sending it connections; it may be busy for long
-  give_up_adoptions(seat);
-  adopt_orphans();
+  rescue_.release(seat);
 }
 
 void ReuseportBackend::left(Seat seat) noexcept {
@@ -237,8 +180,8 @@ void ReuseportBackend::left(Seat seat) noexcept {
   set_ready(seat.slot, false);
   slot.seat.reset();
   slot.leaving = slot.hung = slot.owed_siblings = false;
-  give_up_adoptions(seat);
-  adopt_orphans();
+  slot.stuck = 0;
+  rescue_.release(seat);
 }
 
 void ReuseportBackend::set_ready(uint32_t index, bool ready) noexcept {
@@ -253,87 +196,29 @@ void ReuseportBackend::set_ready(uint32_t index, bool ready) noexcept {
   }
 }
 
-/// A socket whose worker is gone keeps its queue (and, under the kernel's hash, goes on getting connections): another
-/// worker empties it until the slot has a worker again.
-void ReuseportBackend::adopt_orphans() noexcept {
-  for (uint32_t i = 0; i < slots_.size(); ++i)
-    if (orphaned(slots_[i])) find_adopter(i);
-}
-
-/// The least loaded of those who could.
-void ReuseportBackend::find_adopter(uint32_t orphan) noexcept {
-  const Slot* best = nullptr;
-  uint32_t least = UINT32_MAX;
-  for (uint32_t i = 0; i < slots_.size(); ++i) {
-    if (!slots_[i].ready || i == orphan) continue;
-    uint32_t load = in_flight(i);
-    for (const Slot& other : slots_) load += other.adopter == slots_[i].seat ? 1 : 0;
-    if (load < least) {
-      least = load;
-      best = &slots_[i];
-    }
-  }
-  if (best == nullptr) return;
-  const int socket = slots_[orphan].socket.get();
-  if (tell(*best->seat, Act::adopt, orphan, {&socket, 1}))
-    slots_[orphan].adopter = best->seat;
-  else
-    owing_ = true;
-}
-
-int ReuseportBackend::next_turn_ms() noexcept {
-  if (owing_) return kRetry_ms;
-  const uint64_t now = now_ns();
-  return next_sweep_ns_ <= now ? 0 : static_cast<int>((next_sweep_ns_ - now) / 1'000'000) + 1;
-}
-
-/// Looks for queues that nobody comes for: a worker may hang, be stopped, be at one request for long, or have no descriptor left,
-/// while another sleeps.
-void ReuseportBackend::sweep() noexcept {
-  bool active = false;
-  for (uint32_t i = 0; i < slots_.size(); ++i) {
-    if (!slots_[i].seat || slots_[i].leaving) continue;
-    const uint64_t accepted = slots_[i].accepted;
-    look_at(i);
-    active |= slots_[i].had_backlog || slots_[i].hung || slots_[i].accepted != accepted || in_flight(i) != 0;
-  }
-  next_sweep_ns_ = now_ns() + (active ? kSweep_ns : kIdleSweep_ns);
-}
-
+/// A queue that its worker does not come for: it may hang, be stopped, be at one request for long, or have no descriptor left, while
+/// another sleeps.
 void ReuseportBackend::look_at(uint32_t index) noexcept {
   Slot& slot = slots_[index];
   const auto& page = around_.scoreboard.page(index);
   const uint64_t accepted = atomic(page.cells[request_.cell].accepted).load();
   const uint64_t heartbeat = atomic(page.heartbeat).load();
   const bool backlog = accept_queue_length(slot.socket.get()) != 0;
-  const bool stuck = slot.ready && backlog && slot.had_backlog && accepted == slot.accepted;
-  slot.had_backlog = backlog;
+  slot.stuck = !backlog ? 0 : accepted != slot.accepted ? 1 : slot.stuck + 1;
   slot.accepted = accepted;
-  if (stuck) {
-    if (slot.adopter) tell(*std::exchange(slot.adopter, {}), Act::disown, index);  // it does not come for it either
-    find_adopter(index);
+  if (slot.ready && slot.stuck > 1) {
+    rescue_.disown(index);  // it does not come for it either
+    rescue_.find_adopter(index);
     slot.hung = in_flight(index) == 0;  // else it may be at one long request: its load keeps it from being picked
     if (slot.hung) set_ready(index, false);
-    tell(*slot.seat, Act::nudge, 0);
+    rescue_.tell(*slot.seat, Act::nudge, 0);
   } else if (slot.hung && heartbeat != slot.heartbeat) {
     slot.hung = false;
     set_ready(index, true);
-    adopt_orphans();
+    rescue_.adopt_orphans();
   }
-  if (!slot.hung && !backlog && slot.adopter) tell(*std::exchange(slot.adopter, {}), Act::disown, index);
+  if (!slot.hung && !backlog) rescue_.disown(index);
   slot.heartbeat = heartbeat;
-}
-
-bool ReuseportBackend::tell(const Seat& seat, Act act, uint32_t slot, std::span<const int> fds) noexcept {
-  Message message;
-  message.act = act;
-  message.endpoint = request_.cell;
-  message.value[0] = slot;
-  return around_.tell(seat.worker, message, fds).ok();
-}
-
-bool ReuseportBackend::tell_siblings(const Seat& seat, uint32_t first, std::span<const int> sockets) noexcept {
-  return tell(seat, Act::siblings, first, sockets);
 }
 
 void ReuseportBackend::refuse_new() noexcept {

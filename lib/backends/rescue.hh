@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "backends/backend.hh"
+
+namespace lb {
+
+/// One socket of a SO_REUSEPORT group, and whose it is. Without a socket it has never been asked for.
+struct Slot {
+  UniqueFd socket;
+  std::optional<Seat> seat;     ///< whose it is
+  std::optional<Seat> adopter;  ///< who empties its queue while nobody else does
+  uint32_t place = 0;           ///< in the order of listening, which is the group's own
+  bool ready = false;           ///< may be picked
+  bool leaving = false;         ///< its worker drains
+  bool hung = false;            ///< out of the pick: its worker does not come for it
+  bool owed_siblings = false;   ///< its worker has not been told of all siblings yet
+  int stuck = 0;                ///< looks in a row that found something queued and the worker not coming for it
+  uint64_t accepted = 0;        ///< as of the last look, as the next
+  uint64_t heartbeat = 0;
+};
+
+/// Who comes for a slot's queue when its own worker does not: idle siblings, which know each other's sockets, and for a queue that is
+/// nobody's an adopter. `look` is the backend's own: it judges one slot that has a worker, a few times a second.
+class Rescue {
+ public:
+  Rescue(Surroundings& around, uint32_t cell, std::vector<Slot>& slots, std::function<void(uint32_t slot)> look)
+      : around_(around), cell_(cell), slots_(slots), look_(std::move(look)) {}
+
+  /// A control message about one slot; false when the worker does not read what it has.
+  bool tell(const Seat& seat, Act act, uint32_t slot, std::span<const int> fds = {}) noexcept;
+
+  /// Tells a slot's worker of all its siblings' sockets.
+  void introduce_siblings(Slot& slot) noexcept;
+  /// Tells all workers of a slot that has got its socket.
+  void introduce(uint32_t slot) noexcept;
+
+  /// Finds an adopter for every queue that is nobody's.
+  void adopt_orphans() noexcept;
+  void find_adopter(uint32_t orphan) noexcept;
+  void disown(uint32_t slot) noexcept;
+  /// This worker empties nobody's queue any more: others are to.
+  void release(const Seat& seat) noexcept;
+
+  void turn() noexcept;
+  int next_turn_ms() const noexcept;
+
+ private:
+  void sweep() noexcept;
+  uint32_t in_flight(uint32_t slot) const noexcept { return in_flight_of(around_.scoreboard.page(slot)); }
+
+  Surroundings& around_;
+  uint32_t cell_;
+  std::vector<Slot>& slots_;
+  std::function<void(uint32_t)> look_;
+  bool owing_ = false;  // something could not be told
+  uint64_t next_sweep_ns_ = 0;
+};
+
+}  // namespace lb
