@@ -17,20 +17,20 @@
 #include <linux/tcp.h>
 
 #include "choose.bpf.h"
+#include "cookie.bpf.h"
 
 enum arrival {
-	CONNECTION, /* a slot will be filled */
-	MIGRATION,  /* so will one, by a connection that had another */
-	STRAY,      /* no slot will */
+	SYN,       /* a slot will be filled, most likely */
+	ACK,       /* so will one, by a connection of a SYN cookie */
+	MIGRATION, /* so will one, by a connection that had another */
+	STRAY,     /* no slot will */
 };
 
 /*
  * What brought us here. Without SYN cookies the program sees the SYN alone: the later segments meet the request socket that
- * the SYN left behind. With cookies the SYN leaves nothing, and the handshake's ACK comes here to be given a slot anew. The
- * two look alike on the SYN (whether a cookie is sent depends on the queue of the socket that we are about to pick), so both
- * count as a pick: the ACK because it does fill a queue, the SYN because it normally does, and what it wrongly reserved under
- * cookies is never seen by the top rung and decays on the lower one like any handshake that is not finished. An ACK out of
- * nowhere counts too: it can't be told from a cookie's here, and decays likewise. Nothing else opens a connection.
+ * the SYN left behind. With cookies the SYN leaves nothing, and the handshake's ACK comes here to be given a slot anew (see
+ * cookie.bpf.h). The SYN looks alike, for whether a cookie is sent depends on the queue of the socket that we are about to pick.
+ * An ACK out of nowhere can't be told from a cookie's; it counts as a pick, and decays. Nothing else opens a connection.
  * A migration comes first: it may be without a packet.
  */
 static __always_inline enum arrival arrival_of(struct sk_reuseport_md *md)
@@ -39,9 +39,19 @@ static __always_inline enum arrival arrival_of(struct sk_reuseport_md *md)
 
 	if (md->migrating_sk)
 		return MIGRATION;
-	if ((void *)(tcp + 1) > md->data_end)
+	if ((void *)(tcp + 1) > md->data_end || tcp->rst || tcp->syn == tcp->ack)
 		return STRAY;
-	return !tcp->rst && tcp->syn != tcp->ack ? CONNECTION : STRAY;
+	return tcp->syn ? SYN : ACK;
+}
+
+/* A cookie's ACK goes where its SYN was sent, if that is known and the slot may still be picked. */
+static __always_inline bool follow_syn(struct sk_reuseport_md *md)
+{
+	__u32 slot = slot_of_syn(md->hash);
+
+	if (slot >= LB_MAX_SLOTS || !(word_at(&group, WORD_OF(struct lb_group, ready) + slot / 64) >> slot % 64 & 1))
+		return false;
+	return !bpf_sk_select_reuseport(md, &sockets, &slot, 0);
 }
 
 /*
@@ -90,12 +100,16 @@ static __always_inline int pick(struct sk_reuseport_md *md, enum source source)
 
 	if (arrival == STRAY)
 		return leave(LB_EXIT_STRAY);
+	if (source == SCOREBOARD && arrival == ACK && follow_syn(md))
+		return leave(LB_EXIT_COOKIE);
 	if (!start(&w, source))
 		return leave(LB_EXIT_NO_GROUP);
 	slot = choose(&w, source);
 	if (bpf_sk_select_reuseport(md, &sockets, &slot, 0))
 		return leave(LB_EXIT_SELECT_FAILED);
 	count_pick(&w, slot, source);
+	if (source == SCOREBOARD && arrival == SYN)
+		remember_syn(md->hash, slot);
 	if (!w.ready)
 		return leave(LB_EXIT_NO_READY);
 	if (arrival == MIGRATION)

@@ -20,6 +20,7 @@
 #define LB_MAX_SLOTS 512              /* worker slots; a replacement takes a fresh one while the old drains */
 #define LB_MAX_ENDPOINTS 64           /* endpoints with a cell of their own on each worker's page */
 #define LB_PICK_TIMES 32              /* latest picks of a slot whose time is remembered */
+#define LB_SYNS_MAX 4096              /* low rung: latest SYNs whose slot is remembered; see bpf/cookie.bpf.h */
 #define LB_FLOWS_MAX 65536            /* datagrams: flows of one endpoint that are remembered; see bpf/flow.bpf.h */
 #define LB_MAX_CLAIMS 256             /* hand-offs that one worker may hold un-taken, over all endpoints */
 #define LB_IN_FLIGHT 0x7fffffffu      /* of the word in_flight: the count */
@@ -86,7 +87,7 @@ struct lb_group {
 
 /* What the program counts for one slot. */
 struct lb_slot_picks {
-	__u64 picks;       /* connections sent to the slot; one that came by SYN cookies counts at its SYN and at its ACK; flows */
+	__u64 picks; /* connections sent to the slot; top rung: one that came by SYN cookies counts at its SYN and at its ACK; flows */
 	__u64 written_off; /* low rung: picks no longer waited for; pending = picks - settled - written_off, modulo 2^32 */
 	__u64 decayed_ns;  /* low rung: start of the running 100 ms, after which half of the pending is written off (CLOCK_MONOTONIC) */
 	__u64 flows;       /* datagrams: flows that were heard of late, a word of bpf/flow.bpf.h */
@@ -111,6 +112,7 @@ enum lb_exit {
 	LB_EXIT_SELECT_FAILED, /* bpf_sk_select_reuseport refused: the kernel's hash decides */
 	LB_EXIT_NO_GROUP,      /* a map look-up failed: the kernel's hash decides */
 	LB_EXIT_MIGRATED,      /* picked a new home for a connection of a closed listener */
+	LB_EXIT_COOKIE,        /* low rung: ACK of a SYN cookie, to the slot that its SYN was given */
 	LB_EXIT_STRAY,         /* TCP segment that opens no connection (RST, half a handshake): the kernel's hash decides */
 	LB_EXIT_KNOWN,         /* datagram of a known flow, to its slot */
 	LB_EXIT_MOVED,         /* datagram of a known flow whose worker is not there any more: a new slot was chosen */

@@ -2,6 +2,7 @@
 // Which capabilities the program needs, what is said without them, and what SYN cookies do. Each in a child of its own.
 #include <gtest/gtest.h>
 
+#include "own_network.hh"
 #include "process.hh"
 #include "reuseport_group.hh"
 
@@ -104,9 +105,9 @@ TEST_F(Privilege, child_that_destroys_its_copy_leaves_the_parents_program_alone)
   EXPECT_EQ(group->picks(1), 5u);
 }
 
-// The kernel runs the program for the SYN and again for the ACK, which may get another slot: the ACK's fills the queue.
-std::string picks_under_syn_cookies(Rung rung) {
-  if (!enter_own_network() || !write_file("/proc/sys/net/ipv4/tcp_syncookies", "2")) return "own network with SYN cookies";
+// The kernel runs the program for the SYN and again for the ACK. Slots 1 and 3 are to have 10 connections each.
+std::string picks_under_syn_cookies(Rung rung, unsigned picks) {
+  if (!enter_own_network() || !set_ipv4("tcp_syncookies", "2")) return "own network with SYN cookies";
   ReuseportGroup group;
   if (auto why = group.open(4, rung); !why.empty()) return why;
   for (uint32_t slot : {0, 2}) group.page(slot).in_flight = 1000;
@@ -114,11 +115,16 @@ std::string picks_under_syn_cookies(Rung rung) {
   for (int i = 0; i < 10; i++)
     for (uint32_t slot : {1, 3})
       if (!group.accept(slot)) return "slots 1 and 3 do not have 10 connections each";
-  return group.picks(1) + group.picks(3) == 40 ? "" : "not a pick for each SYN and each ACK";
+  const auto made = group.picks(1) + group.picks(3);
+  return made == picks ? "" : std::to_string(made) + " picks";
 }
 
-TEST_F(Privilege, syn_cookies_connections_are_spread_by_the_top_rung) {
-  EXPECT_EQ(in_child([] { return picks_under_syn_cookies(Rung::kernel_backlog); }), "");
+TEST_F(Privilege, syn_cookies_connections_are_picked_anew_at_the_ack_by_the_top_rung) {
+  EXPECT_EQ(in_child([] { return picks_under_syn_cookies(Rung::kernel_backlog, 40); }), "");
+}
+
+TEST_F(Privilege, syn_cookies_connections_follow_their_syn_on_the_low_rung) {
+  EXPECT_EQ(in_child([] { return picks_under_syn_cookies(Rung::in_flight, 20); }), "");
 }
 
 }  // namespace

@@ -3,15 +3,10 @@
 
 #include <fcntl.h>
 #include <linux/capability.h>
-#include <net/if.h>
-#include <sched.h>
-#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cstdint>
-#include <cstring>
 #include <initializer_list>
 #include <string>
 
@@ -49,21 +44,6 @@ inline bool keep_only(std::initializer_list<unsigned> capabilities) {
     data[CAP_TO_INDEX(number)].permitted |= CAP_TO_MASK(number);
   }
   return ::syscall(SYS_capset, &header, data) == 0;
-}
-
-/// A network namespace of its own, loopback up.
-inline bool enter_own_network() {
-  if (::unshare(CLONE_NEWNET) != 0) return false;
-  UniqueFd fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  ifreq request{};
-  std::strcpy(request.ifr_name, "lo");
-  request.ifr_flags = IFF_UP;
-  return ::ioctl(fd.get(), SIOCSIFFLAGS, &request) == 0;
-}
-
-inline bool write_file(const char* path, const std::string& text) {
-  UniqueFd fd(::open(path, O_WRONLY | O_CLOEXEC));
-  return ::write(fd.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size());
 }
 
 }  // namespace lb::test
