@@ -5,6 +5,7 @@
 #include <sys/timerfd.h>
 
 #include <algorithm>
+#include <tuple>
 
 #include "backends/reuseport_program.hh"
 #include "primary/cluster_impl.hh"
@@ -18,7 +19,6 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr unsigned kWorkersMax = LB_MAX_SLOTS / 2;
-constexpr uint32_t kSlotsMin = 64;
 constexpr int kClosingPoll_ms = 2;
 constexpr int kOrphansPoll_ms = 1000;
 
@@ -27,9 +27,11 @@ bool may_need_bpf(const Policy& policy) {
 }
 
 Result<void> validate(const Options& options) noexcept {
-  if (options.workers > kWorkersMax)
-    return error_naming(
-        EINVAL, "Options::workers " + std::to_string(options.workers) + " (allowed: 0 to " + std::to_string(kWorkersMax) + ")");
+  for (const auto& [name, value, least] :
+       {std::tuple("workers", options.workers, 0U), std::tuple("workers_max", options.workers_max, 1U)})
+    if (value < least || value > kWorkersMax)
+      return error_naming(EINVAL, "Options::" + std::string(name) + " " + std::to_string(value) +
+                                      " (allowed: " + std::to_string(least) + " to " + std::to_string(kWorkersMax) + ")");
   if (options.window < 1 || options.window > 32)
     return error_naming(EINVAL, "Options::window " + std::to_string(options.window) + " (allowed: 1 to 32)");
   if (options.max_in_flight > LB_IN_FLIGHT)
@@ -71,7 +73,7 @@ Result<void> Cluster::Impl::open(bool strict) noexcept {
   if (may_need_bpf(policy_)) {
     if (auto map = create_worker_pages_map()) pages = std::move(*map);
   }
-  auto board = Scoreboard::create(std::move(pages), std::clamp<uint32_t>(options_.workers * 2, kSlotsMin, LB_MAX_SLOTS));
+  auto board = Scoreboard::create(std::move(pages), 2 * std::max(options_.workers, options_.workers_max));
   if (!board) return board.error();
   scoreboard_ = std::move(*board);
 

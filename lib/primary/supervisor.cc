@@ -41,7 +41,10 @@ bool Supervisor::holds(pid_t pid) const noexcept {
 
 Result<WorkerRecord*> Supervisor::spawn(Recipe recipe, unsigned crashes) noexcept {
   const auto slot = free_slot();
-  if (!slot) return Error{ENOSPC, "spawn: every worker slot is taken"};
+  if (!slot) {
+    const std::string slots = std::to_string(around_.scoreboard.slots());
+    return error_naming(ENOSPC, "spawn: all " + slots + " slots are taken, two for each of Options::workers_max");
+  }
   auto ends = make_channel();
   if (!ends) return ends.error();
   auto messages = make_user_channel();

@@ -50,6 +50,9 @@ struct Event {
 struct Options {
   /// How many workers `run` starts; 0: one for each CPU that this process may use (sched_getaffinity(2)).
   unsigned workers = 0;
+  /// How many workers there may be at any time (1 to 256), or `workers` if that is more. Each has two slots, so that all of them can be
+  /// replaced while the old ones drain; a spawn without a free slot is ENOSPC. A slot costs a page of shared memory.
+  unsigned workers_max = 128;
   /// The policy when LB_SCHED_POLICY is unset.
   Policy policy{};
   /// Replace a worker that crashed, at once at first, then with growing pauses up to 10 s. Not before any worker has come as far
