@@ -99,6 +99,7 @@ void accept_queued(ReuseportGroup& group, int epoll, uint32_t most) {
     UniqueFd connection(::accept4(group.listener(event.data.u32), nullptr, nullptr, SOCK_CLOEXEC));
     ::setsockopt(connection.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
     group.page(event.data.u32).cells[0].settled++;
+    group.page(event.data.u32).heartbeat++;
   }
 }
 

@@ -2,15 +2,25 @@
 /* The slot that the group's selector chooses among those that are ready. */
 #pragma once
 
-#include "load.bpf.h"
-#include "ready.bpf.h"
+#include "hung.bpf.h"
 
-#define BATCH 8u /* slots that are weighed with one call: a multiple of 4, at most 16 */
+#define BATCH 8u       /* slots that are weighed with one call: a multiple of 4, at most 16 */
+#define CHOICES_MAX 8u /* when one worker after the other is found to have hung */
 #define BATCH_BITS ((1u << BATCH) - 1)
+
+#define ALL_WEIGHTS_1 0x0001000100010001ull /* or 0, which counts as 1 */
 
 static __always_inline __u64 weights_of_four(__u32 slot)
 {
 	return word_at(&group, WORD_OF(struct lb_group, weight) + slot / 4);
+}
+
+/* The common case, without asking for each slot whether it is ready and what it weighs. */
+static __always_inline void weigh_four_alike(struct walk *w, __u32 slot, __u64 ties)
+{
+	UNROLL
+	for (__u32 i = 0; i < 4; i++)
+		keep_smaller(w, key_of(slot + i, published_load(slot + i), 1, tie_of(ties, i)));
 }
 
 /* The smallest key among `best` and the batch's slots. `batch`: its first slot, and a bit above 16 for each that is ready. */
@@ -21,20 +31,32 @@ static __always_inline __u64 best_of_batch(struct walk *w, __u32 batch, enum sou
 	UNROLL
 	for (__u32 four = 0; four < BATCH; four += 4) {
 		__u32 ready = batch >> (16 + four) & 0xf;
-		__u64 weights;
+		__u64 weights, ties;
 
 		if (!ready)
 			continue;
 		weights = weights_of_four(first + four);
+		ties = ties_of_four(first + four, w->seed);
+		if (source == PUBLISHED && ready == 0xf && !(weights & ~ALL_WEIGHTS_1)) {
+			weigh_four_alike(w, first + four, ties);
+			continue;
+		}
 		UNROLL
 		for (__u32 i = 0; i < 4; i++)
 			if (ready >> i & 1)
-				weigh(w, first + four + i, weights >> i * 16 & 0xffff, source);
+				weigh(w, first + four + i, weights >> i * 16 & 0xffff, tie_of(ties, i), source);
 	}
 	return w->best;
 }
 
 /* One call for a batch of slots: on CPUs with costly returns a call for each would be most of the cost. */
+__noinline __u64 batch_by_published(__u64 best, __u32 batch, __u32 seed)
+{
+	struct walk w = {.best = best, .seed = seed};
+
+	return best_of_batch(&w, batch, PUBLISHED);
+}
+
 __noinline __u64 batch_by_scoreboard(__u64 best, __u32 batch, __u32 seed, __u32 endpoint, __u64 now_ns)
 {
 	struct walk w = {.best = best, .seed = seed, .endpoint = endpoint, .now_ns = now_ns};
@@ -49,9 +71,9 @@ __noinline __u64 batch_by_probe(__u64 best, __u32 batch, __u32 seed, __u64 ptrs)
 	return best_of_batch(&w, batch, PROBE);
 }
 
-__noinline __u64 batch_by_cast(__u64 best, __u32 batch, __u32 seed, __u64 ptrs)
+__noinline __u64 batch_by_cast(__u64 best, __u32 batch, __u32 seed)
 {
-	struct walk w = {.best = best, .seed = seed, .ptrs = ptrs};
+	struct walk w = {.best = best, .seed = seed};
 
 	return best_of_batch(&w, batch, CAST);
 }
@@ -72,7 +94,9 @@ __noinline __u64 batch_by_flows_probe(__u64 best, __u32 batch, __u32 seed, __u32
 
 static __always_inline void weigh_batch(struct walk *w, __u32 batch, enum source source)
 {
-	if (source == SCOREBOARD)
+	if (source == PUBLISHED)
+		w->best = batch_by_published(w->best, batch, w->seed);
+	else if (source == SCOREBOARD)
 		w->best = batch_by_scoreboard(w->best, batch, w->seed, w->endpoint, w->now_ns);
 	else if (source == PROBE)
 		w->best = batch_by_probe(w->best, batch, w->seed, w->ptrs);
@@ -81,7 +105,7 @@ static __always_inline void weigh_batch(struct walk *w, __u32 batch, enum source
 	else if (source == FLOWS_PROBE)
 		w->best = batch_by_flows_probe(w->best, batch, w->seed, w->window, w->ptrs);
 	else
-		w->best = batch_by_cast(w->best, batch, w->seed, w->ptrs);
+		w->best = batch_by_cast(w->best, batch, w->seed);
 }
 
 static __always_inline long walk_word(__u32 word, struct walk *w, enum source source)
@@ -94,6 +118,11 @@ static __always_inline long walk_word(__u32 word, struct walk *w, enum source so
 		if (ready >> i & BATCH_BITS)
 			weigh_batch(w, word * 64 + i + ((ready >> i & BATCH_BITS) << 16), source);
 	return 0;
+}
+
+static long walk_word_published(__u32 word, struct walk *w)
+{
+	return walk_word(word, w, PUBLISHED);
 }
 
 static long walk_word_scoreboard(__u32 word, struct walk *w)
@@ -121,12 +150,15 @@ static long walk_word_flows_probe(__u32 word, struct walk *w)
 	return walk_word(word, w, FLOWS_PROBE);
 }
 
-/* The slot with the smallest load of all that are ready. The verifier checks the body of a bpf_loop once, not for each turn. */
+/* The smallest key of all slots that are ready. The verifier checks the body of a bpf_loop once, not for each turn. */
 static __always_inline void walk_all(struct walk *w, enum source source)
 {
-	__u32 words = (w->slot_count + 63) / 64;
+	__u32 words = ((w->slot_count & ~WITHOUT_HUNG) + 63) / 64;
 
-	if (source == SCOREBOARD)
+	w->ready = 0;
+	if (source == PUBLISHED)
+		bpf_loop(words, walk_word_published, w, 0);
+	else if (source == SCOREBOARD)
 		bpf_loop(words, walk_word_scoreboard, w, 0);
 	else if (source == PROBE)
 		bpf_loop(words, walk_word_probe, w, 0);
@@ -136,6 +168,24 @@ static __always_inline void walk_all(struct walk *w, enum source source)
 		bpf_loop(words, walk_word_flows_probe, w, 0);
 	else
 		bpf_loop(words, walk_word_cast, w, 0);
+}
+
+/*
+ * The kernel's sockets cost most to read. What the workers publish is a lower bound of their loads: when nothing waits at the slot
+ * that has the lowest, it has the smallest load of all, and one socket was read.
+ */
+static __always_inline bool nothing_waits_at_lowest(struct walk *w, enum source source)
+{
+	__u64 sk;
+
+	walk_all(w, PUBLISHED);
+	if (w->best == NOBODY)
+		return true;
+	sk = socket_at(w, w->best & (LB_MAX_SLOTS - 1), source);
+	if (sk && !waiting_at(sk, source))
+		return true;
+	w->best = NOBODY;
+	return false;
 }
 
 /* Of its batch, this slot alone. */
@@ -157,15 +207,88 @@ static __always_inline void walk_two(struct walk *w, enum source source)
 /* The slot by the group's selector; 0 if none is ready. An unknown selector is least-loaded. LB_MAX_SLOTS: none has a socket. */
 static __always_inline __u32 choose(struct walk *w, enum source source)
 {
+	w->best = NOBODY;
+	w->ready = 0;
 	if (w->selector == LB_SELECT_RANDOM || w->selector == LB_SELECT_P2C) {
 		w->ready = count_ready(w->slot_count);
 		if (w->selector == LB_SELECT_RANDOM || w->ready < 2)
 			return nth_ready(w->slot_count, below(w->seed, w->ready));
 		walk_two(w, source);
-	} else {
+	} else if ((source != PROBE && source != CAST) || !nothing_waits_at_lowest(w, source)) {
 		walk_all(w, source);
 	}
 	if (!w->ready)
 		return 0;
 	return w->best == NOBODY ? LB_MAX_SLOTS : w->best & (LB_MAX_SLOTS - 1);
+}
+
+/* For a connection there may be several choices, each verified once: the slot, and above it how many were ready. */
+static __always_inline __u32 choice(struct walk *w, enum source source)
+{
+	__u32 slot = choose(w, source);
+
+	return w->ready << 16 | slot;
+}
+
+__noinline __u32 choice_by_scoreboard(__u32 selector, __u32 slot_count, __u32 seed, __u32 endpoint, __u64 now_ns)
+{
+	struct walk w = {.selector = selector, .slot_count = slot_count, .seed = seed, .endpoint = endpoint, .now_ns = now_ns};
+
+	return choice(&w, SCOREBOARD);
+}
+
+__noinline __u32 choice_by_probe(__u32 selector, __u32 slot_count, __u32 seed, __u64 ptrs)
+{
+	struct walk w = {.selector = selector, .slot_count = slot_count, .seed = seed, .ptrs = ptrs};
+
+	return choice(&w, PROBE);
+}
+
+__noinline __u32 choice_by_cast(__u32 selector, __u32 slot_count, __u32 seed)
+{
+	struct walk w = {.selector = selector, .slot_count = slot_count, .seed = seed};
+
+	return choice(&w, CAST);
+}
+
+static __always_inline void choose_once(struct walk *w, enum source source)
+{
+	__u32 made;
+
+	if (source == SCOREBOARD)
+		made = choice_by_scoreboard(w->selector, w->slot_count, w->seed, w->endpoint, w->now_ns);
+	else if (source == PROBE)
+		made = choice_by_probe(w->selector, w->slot_count, w->seed, w->ptrs);
+	else
+		made = choice_by_cast(w->selector, w->slot_count, w->seed);
+	w->slot = made & 0xffff;
+	w->ready = made >> 16;
+}
+
+/* For a connection: a slot whose worker has not hung, if there is one; else the least loaded of those that have. */
+static __always_inline void choose_alive(struct walk *w, enum source source)
+{
+	bool anybody = false;
+
+	if (word_at(&hung, WORD_OF(struct lb_hung, any))) {
+		w->slot = look_at_hung(w->slot_count, w->now_ns, w->seed, (__u32)(w->now_ns >> 20) - w->swept_at > UNSWEPT_MAX);
+		w->ready = 1;
+		if (w->slot < LB_MAX_SLOTS)
+			return;
+		w->slot_count |= WITHOUT_HUNG;
+	}
+	UNROLL
+	for (__u32 i = 0; i < CHOICES_MAX; i++) {
+		choose_once(w, source);
+		if (!w->ready && w->slot_count & WITHOUT_HUNG) {
+			w->slot_count &= ~WITHOUT_HUNG;
+			anybody = true;
+			continue;
+		}
+		if (!w->ready || anybody || !has_hung(w, source))
+			return;
+		mark_hung(w->slot);
+		w->slot_count |= WITHOUT_HUNG;
+		w->avoided = true;
+	}
 }

@@ -58,36 +58,36 @@ static __always_inline bool follow_syn(struct sk_reuseport_md *md)
  * Only after the kernel accepted the choice, and for slot 0 too when it queues for want of a ready one: its queue grows alike.
  * On the lower rung the first pending pick starts the clock, else it would be written off by one that started long ago.
  */
-static __always_inline void count_pick(const struct walk *w, __u32 slot, enum source source)
+static __always_inline void count_pick(const struct walk *w, enum source source)
 {
-	struct lb_slot_picks *p = bpf_map_lookup_elem(&picks, &slot);
+	struct lb_slot_picks *p = bpf_map_lookup_elem(&picks, &w->slot);
 	__u64 number;
 
 	if (!p)
 		return;
-	if (source == SCOREBOARD && pending_of(p, slot, w->endpoint) <= 0)
+	if (source == SCOREBOARD && pending_of(p, w->slot, w->endpoint) <= 0)
 		p->decayed_ns = w->now_ns;
 	number = __sync_fetch_and_add(&p->picks, 1);
-	p->made_at[number % LB_PICK_TIMES] = bpf_ktime_get_ns() >> 10;
+	p->made_at[number % LB_PICK_TIMES] = w->now_ns >> 10;
 }
 
 static __always_inline bool start(struct walk *w, enum source source)
 {
-	__u64 first = word_at(&group, 0);
+	__u64 first = word_at(&group, 0), second = word_at(&group, WORD_OF(struct lb_group, endpoint));
 
 	_Static_assert(WORD_OF(struct lb_group, slot_count) == 0, "selector and slot_count share the first word");
 	w->selector = first;
 	w->slot_count = first >> 32 < LB_MAX_SLOTS ? first >> 32 : LB_MAX_SLOTS;
-	w->endpoint = word_at(&group, WORD_OF(struct lb_group, endpoint));
+	w->endpoint = second;
+	w->swept_at = second >> 32;
 	w->seed = bpf_get_prandom_u32();
 	w->ready = 0;
-	w->best = NOBODY;
-	if (source == FLOWS)
+	w->slot = LB_MAX_SLOTS;
+	w->avoided = false;
+	if (source != FLOWS && source != FLOWS_PROBE)
+		w->now_ns = bpf_ktime_get_ns();
+	if (source != PROBE && source != FLOWS_PROBE)
 		return true;
-	if (source == SCOREBOARD) {
-		w->now_ns = bpf_ktime_get_coarse_ns();
-		return true;
-	}
 	w->ptrs = address_of_sockets();
 	return w->ptrs;
 }
@@ -96,7 +96,6 @@ static __always_inline int pick(struct sk_reuseport_md *md, enum source source)
 {
 	enum arrival arrival = arrival_of(md);
 	struct walk w;
-	__u32 slot;
 
 	if (arrival == STRAY)
 		return leave(LB_EXIT_STRAY);
@@ -104,16 +103,18 @@ static __always_inline int pick(struct sk_reuseport_md *md, enum source source)
 		return leave(LB_EXIT_COOKIE);
 	if (!start(&w, source))
 		return leave(LB_EXIT_NO_GROUP);
-	slot = choose(&w, source);
-	if (bpf_sk_select_reuseport(md, &sockets, &slot, 0))
+	choose_alive(&w, source);
+	if (bpf_sk_select_reuseport(md, &sockets, &w.slot, 0))
 		return leave(LB_EXIT_SELECT_FAILED);
-	count_pick(&w, slot, source);
+	count_pick(&w, source);
 	if (source == SCOREBOARD && arrival == SYN)
-		remember_syn(md->hash, slot);
+		remember_syn(md->hash, w.slot);
 	if (!w.ready)
 		return leave(LB_EXIT_NO_READY);
 	if (arrival == MIGRATION)
 		return leave(LB_EXIT_MIGRATED);
+	if (w.avoided)
+		return leave(LB_EXIT_AVOIDED);
 	return leave(w.ready == 1 ? LB_EXIT_SINGLE : LB_EXIT_PICKED);
 }
 

@@ -6,6 +6,7 @@
  *   lb_primary_page  one, written by the primary alone               (BPF array "primary", or a memfd without BPF)
  *   lb_group         one per reuseport endpoint, written by primary   (BPF array "group")
  *   lb_slot_picks    one per slot and reuseport endpoint, by the program (BPF array "picks")
+ *   lb_hung          one per reuseport endpoint, by the program; the primary clears bits (BPF array "hung")
  *
  * Every field has one writer; no cache line has two, but for the claim words, which are compare-and-swapped from both sides, and
  * LB_RING_WHEN_LESS, which the primary sets and the worker clears.
@@ -77,10 +78,10 @@ enum lb_selector {
 
 /* What the program is told about one endpoint's group; written by the primary through mmap. */
 struct lb_group {
-	__u32 selector;   /* enum lb_selector: a change takes effect with the next pick */
-	__u32 slot_count; /* slots in use: 0 .. slot_count-1 */
-	__u32 endpoint;   /* index of its cell on the workers' pages */
-	__u32 reserved0;
+	__u32 selector;                 /* enum lb_selector: a change takes effect with the next pick */
+	__u32 slot_count;               /* slots in use: 0 .. slot_count-1 */
+	__u32 endpoint;                 /* index of its cell on the workers' pages */
+	__u32 swept_at;                 /* when the primary last looked after the slots; CLOCK_MONOTONIC in units of 2^20 ns */
 	__u64 ready[LB_MAX_SLOTS / 64]; /* bit per slot: may be picked */
 	__u16 weight[LB_MAX_SLOTS];     /* 0 counts as 1; load is divided by it */
 } LB_LINE;
@@ -91,8 +92,17 @@ struct lb_slot_picks {
 	__u64 written_off; /* low rung: picks no longer waited for; pending = picks - settled - written_off, modulo 2^32 */
 	__u64 decayed_ns;  /* low rung: start of the running 100 ms, after which half of the pending is written off (CLOCK_MONOTONIC) */
 	__u64 flows;       /* datagrams: flows that were heard of late, a word of bpf/flow.bpf.h */
-	__u64 reserved0[4];
+	__u64 beat;        /* the worker's heartbeat, as of the pick when it was last seen to have moved */
+	__u64 waits_since; /* when that pick was made (CLOCK_MONOTONIC), or it was last probed */
+	__u64 picks_then;  /* and how many there had been before */
+	__u64 reserved0;
 	__u32 made_at[LB_PICK_TIMES]; /* when pick number n was made: [n % LB_PICK_TIMES]; CLOCK_MONOTONIC in units of 1024 ns */
+} LB_LINE;
+
+/* Slots that the program passes over, because their workers take nothing any more: see bpf/hung.bpf.h. */
+struct lb_hung {
+	__u64 slots[LB_MAX_SLOTS / 64]; /* bit per slot */
+	__u64 any;                      /* 0: none */
 } LB_LINE;
 
 /*
@@ -115,6 +125,7 @@ enum lb_exit {
 	LB_EXIT_COOKIE,        /* low rung: ACK of a SYN cookie, to the slot that its SYN was given */
 	LB_EXIT_STRAY,         /* TCP segment that opens no connection (RST, half a handshake): the kernel's hash decides */
 	LB_EXIT_KNOWN,         /* datagram of a known flow, to its slot */
+	LB_EXIT_AVOIDED,       /* the choice had hung: another ready slot was chosen */
 	LB_EXIT_MOVED,         /* datagram of a known flow whose worker is not there any more: a new slot was chosen */
 	LB_EXIT_COUNT,
 };

@@ -52,6 +52,7 @@ extern void *bpf_rdonly_cast(void *object, __u32 type) __ksym __weak;
 
 /* Where the load of a slot is read from: a constant in each program. */
 enum source {
+	PUBLISHED,   /* the worker's page alone: a lower bound */
 	SCOREBOARD,  /* low rung: the worker's page and our own picks */
 	PROBE,       /* top rung: the worker's page and the slot's socket, by bpf_probe_read_kernel */
 	CAST,        /* top rung: the same by plain loads, without a call for each; 6.2 */
@@ -62,34 +63,51 @@ enum source {
 /* What one run of the program knows. */
 struct walk {
 	__u64 best;   /* smallest key so far: load, then chance, then slot */
-	__u64 ptrs;   /* top rung: address of the sockarray's pointers */
-	__u64 now_ns; /* low rung */
+	__u64 ptrs;   /* PROBE, FLOWS_PROBE: address of the sockarray's pointers */
+	__u64 now_ns; /* connections */
 	__u32 ready;  /* ready slots seen */
 	__u32 slot_count;
 	__u32 selector;
 	__u32 endpoint;
 	__u32 seed;
 	__u32 window; /* datagrams */
+	__u32 slot;   /* the choice */
+	__u32 swept_at;
+	bool avoided; /* a choice that had hung */
 };
 
 /*
- * What slots are compared by: load / weight first, scaled up so that the division keeps the fractions; then chance, drawn from
- * the run's one random number and the slot, so that ties are spread without a random number each; the slot comes along in the
- * low bits. One word, so that the smallest key is found with one comparison.
+ * What slots are compared by: load / weight first, scaled up so that the division keeps the fractions; then chance; the slot
+ * comes along in the low bits. One word, so that the smallest key is found with one comparison.
  */
-static __always_inline __u64 key_of(__u32 slot, __u64 load, __u32 weight, __u32 seed)
+static __always_inline __u64 key_of(__u32 slot, __u64 load, __u32 weight, __u64 tie)
 {
-	__u32 tie = slot * 0x9e3779b1u + seed;
-	__u64 above;
+	__s64 above = (__s64)(LOAD_MAX - load) >> 63;
 
-	tie = (tie ^ tie >> 16) * 0x7feb352du;
-	tie ^= tie >> 15;
-	above = (LOAD_MAX - load) >> 63;
 	OPAQUE(above);
-	load = ((load | -above) & LOAD_MAX) << WEIGHT_BITS;
+	load = ((load | above) & LOAD_MAX) << WEIGHT_BITS;
 	if (weight > 1)
 		load /= weight;
-	return load << (TIE_BITS + SLOT_BITS) | (__u64)(tie >> (32 - TIE_BITS)) << SLOT_BITS | slot;
+	return load << (TIE_BITS + SLOT_BITS) | tie | slot;
+}
+
+/*
+ * Chance, for four slots at a time: drawn from the run's one random number and the slots, so that ties are spread without a random
+ * number each.
+ */
+static __always_inline __u64 ties_of_four(__u32 slot, __u32 seed)
+{
+	__u64 ties = (((__u64)seed << 32) + slot + 1) * 0x9e3779b97f4a7c15ull;
+
+	ties = (ties ^ ties >> 32) * 0xd6e8feb86659fd93ull;
+	return ties ^ ties >> 32;
+}
+
+/* Of the i-th of the four, where it belongs in a key. */
+static __always_inline __u64 tie_of(__u64 ties, __u32 i)
+{
+	_Static_assert(SLOT_BITS < 16 && TIE_BITS <= 16, "four in a word");
+	return (i ? ties >> (i * 16 - SLOT_BITS) : ties << SLOT_BITS) & ((1ull << TIE_BITS) - 1) << SLOT_BITS;
 }
 
 /* What the worker itself says: in_flight + reported, which share a word. */
@@ -156,30 +174,41 @@ static __always_inline __u64 socket_at(const struct walk *w, __u32 slot, enum so
 {
 	__u64 address = w->ptrs + slot * sizeof(address), sk = 0;
 
-	if (source == CAST)
-		return (__u64)((struct hlist_head *)bpf_rdonly_cast((void *)address, bpf_core_type_id_kernel(struct hlist_head)))->first;
+	if (source == CAST) {
+		void *array = bpf_rdonly_cast(&sockets, bpf_core_type_id_kernel(struct reuseport_array));
+
+		array += bpf_core_field_offset(struct reuseport_array, ptrs) + slot * sizeof(address);
+		return (__u64)((struct hlist_head *)bpf_rdonly_cast(array, bpf_core_type_id_kernel(struct hlist_head)))->first;
+	}
 	bpf_probe_read_kernel(&sk, sizeof(sk), (void *)address);
 	return sk;
+}
+
+/* A listening socket's accept queue. */
+static __always_inline __u32 queue_length(__u64 sk, enum source source)
+{
+	__u32 length = 0;
+
+	if (source == CAST)
+		return READ_ONCE(((struct sock *)bpf_rdonly_cast((void *)sk, bpf_core_type_id_kernel(struct sock)))->sk_ack_backlog);
+	bpf_probe_read_kernel(&length, sizeof(length), (void *)(sk + bpf_core_field_offset(struct sock, sk_ack_backlog)));
+	return length;
 }
 
 /* Connections that wait at a listening socket: handshakes begun (and not yet repeated), and the accept queue. */
 static __always_inline __u64 waiting_at(__u64 sk, enum source source)
 {
-	__u32 backlog = 0;
 	__s32 young = 0;
 
 	if (source == CAST) {
-		struct sock *s = bpf_rdonly_cast((void *)sk, bpf_core_type_id_kernel(struct sock));
 		struct inet_connection_sock *icsk = bpf_rdonly_cast((void *)sk, bpf_core_type_id_kernel(struct inet_connection_sock));
 
-		backlog = READ_ONCE(s->sk_ack_backlog);
 		young = READ_ONCE(icsk->icsk_accept_queue.young.counter);
 	} else {
-		bpf_probe_read_kernel(&backlog, sizeof(backlog), (void *)(sk + bpf_core_field_offset(struct sock, sk_ack_backlog)));
 		bpf_probe_read_kernel(&young, sizeof(young),
 				      (void *)(sk + bpf_core_field_offset(struct inet_connection_sock, icsk_accept_queue.young)));
 	}
-	return (__u64)backlog + (young & ~(young >> 31)); /* never below 0 */
+	return (__u64)queue_length(sk, source) + (young & ~(young >> 31)); /* never below 0 */
 }
 
 /* Datagrams that wait at a socket, by the memory that they take. */
@@ -201,32 +230,32 @@ static __always_inline __u64 flows_at(__u32 slot, __u32 window)
 /* Without a branch: the verifier would walk both sides, for each slot. */
 static __always_inline void keep_smaller(struct walk *w, __u64 key)
 {
-	__u64 difference = key - w->best, less = difference >> 63;
+	__s64 difference = key - w->best, less = difference >> 63;
 
 	OPAQUE(less);
-	w->best += difference * less;
+	w->best += difference & less;
 }
 
 /* What waits at a socket costs most to read, so it is not read when the slot loses with an empty queue already. */
-static __always_inline void weigh(struct walk *w, __u32 slot, __u32 weight, enum source source)
+static __always_inline void weigh(struct walk *w, __u32 slot, __u32 weight, __u64 tie, enum source source)
 {
 	__u64 load = published_load(slot), sk;
 
 	if (source == SCOREBOARD) {
-		keep_smaller(w, key_of(slot, load + pending_load(w, slot), weight, w->seed));
+		keep_smaller(w, key_of(slot, load + pending_load(w, slot), weight, tie));
 		return;
 	}
 	if (source == FLOWS || source == FLOWS_PROBE)
 		load += flows_at(slot, w->window);
-	if (source == FLOWS) {
-		keep_smaller(w, key_of(slot, load, weight, w->seed));
+	if (source == PUBLISHED || source == FLOWS) {
+		keep_smaller(w, key_of(slot, load, weight, tie));
 		return;
 	}
-	if (key_of(slot, load, weight, w->seed) >= w->best)
+	if (key_of(slot, load, weight, tie) >= w->best)
 		return;
 	sk = socket_at(w, slot, source);
 	if (sk) /* else it can't be picked */
-		keep_smaller(w, key_of(slot, load + (source == FLOWS_PROBE ? queued_at(sk) : waiting_at(sk, source)), weight, w->seed));
+		keep_smaller(w, key_of(slot, load + (source == FLOWS_PROBE ? queued_at(sk) : waiting_at(sk, source)), weight, tie));
 }
 
 /* The address of the sockarray's pointers. A program may not use a map's address as a number, but may read it from memory. */

@@ -13,6 +13,7 @@
 /* Else clang makes branches of the arithmetic that follows, and the verifier walks each. */
 #define OPAQUE(x) asm volatile("" : "+r"(x))
 #define READ_ONCE(x) (*(const volatile typeof(x) *)&(x))
+#define WRITE_ONCE(x, value) (*(volatile typeof(x) *)&(x) = (value))
 #define WORDS(type) (sizeof(type) / 8)
 #define WORD_OF(type, field) (__builtin_offsetof(type, field) / 8)
 
@@ -44,6 +45,14 @@ struct {
 	__type(key, __u32);
 	__type(value, struct lb_slot_picks);
 } picks SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, WORDS(struct lb_hung));
+	__type(key, __u32);
+	__type(value, __u64);
+} hung SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_REUSEPORT_SOCKARRAY);

@@ -2,6 +2,8 @@
 /* The slots that may be picked: counted, and the n-th of them found. */
 #pragma once
 
+#include <stdbool.h>
+
 #include "maps.bpf.h"
 
 static __always_inline __u32 popcount(__u64 x)
@@ -12,15 +14,23 @@ static __always_inline __u32 popcount(__u64 x)
 	return x * 0x0101010101010101ull >> 56;
 }
 
+/* Of a slot_count: leave out the slots that have hung. */
+#define WITHOUT_HUNG 0x80000000u
+
 /* Ready slots among 64*word .. 64*word+63, none beyond slot_count. */
 static __always_inline __u64 ready_word(__u32 slot_count, __u32 word)
 {
-	__u32 left = slot_count - word * 64;
+	bool without_hung = slot_count & WITHOUT_HUNG;
+	__u32 left;
 	__u64 bits;
 
+	slot_count &= ~WITHOUT_HUNG;
+	left = slot_count - word * 64;
 	if (word * 64 >= slot_count)
 		return 0;
 	bits = word_at(&group, WORD_OF(struct lb_group, ready) + word);
+	if (without_hung)
+		bits &= ~word_at(&hung, WORD_OF(struct lb_hung, slots) + word);
 	return left < 64 ? bits & ((1ull << left) - 1) : bits;
 }
 

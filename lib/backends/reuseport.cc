@@ -12,6 +12,7 @@
 #include "backends/reuseport_program.hh"
 #include "sys/error.hh"
 #include "sys/half_open.hh"
+#include "sys/process.hh"
 #include "sys/socket.hh"
 
 namespace lb {
@@ -206,17 +207,25 @@ void ReuseportBackend::look_at(uint32_t index) noexcept {
   const bool backlog = accept_queue_length(slot.socket.get()) != 0;
   slot.stuck = !backlog ? 0 : accepted != slot.accepted ? 1 : slot.stuck + 1;
   slot.accepted = accepted;
+  const bool left_out = program_ && program_->hung(index);
   if (slot.ready && slot.stuck > 1) {
     rescue_.disown(index);  // it does not come for it either
     rescue_.find_adopter(index);
-    slot.hung = in_flight(index) == 0;  // else it may be at one long request: its load keeps it from being picked
-    if (slot.hung) set_ready(index, false);
+    const bool idle = in_flight(index) == 0;  // else it may be at one long request: its load keeps it from being picked
+    slot.hung = idle || left_out;
+    if (idle) set_ready(index, false);
     rescue_.tell(*slot.seat, Act::nudge, 0);
   } else if (slot.hung && heartbeat != slot.heartbeat) {
     slot.hung = false;
+    if (left_out) program_->pardon(index);
     set_ready(index, true);
     rescue_.adopt_orphans();
+  } else if (!slot.hung && left_out) {
+    slot.hung = true;  // or asleep: it gets nothing that would wake it
+    rescue_.adopt_orphans();
+    rescue_.tell(*slot.seat, Act::nudge, 0);
   }
+  if (program_) atomic(program_->group().swept_at).store(static_cast<uint32_t>(now_ns() >> 20));
   if (!slot.hung && !backlog) rescue_.disown(index);
   slot.heartbeat = heartbeat;
 }

@@ -11,6 +11,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstdarg>
 #include <cstdio>
@@ -31,6 +32,7 @@ namespace {
 // The program sees the pages and the group as arrays of 8-byte words; the memory is the same.
 constexpr uint32_t kWorkerWords = LB_MAX_SLOTS * (sizeof(lb_worker_page) / sizeof(uint64_t));
 constexpr uint32_t kGroupWords = sizeof(lb_group) / sizeof(uint64_t);
+constexpr uint32_t kHungWords = sizeof(lb_hung) / sizeof(uint64_t);
 
 constexpr const char* kVmlinuxBtf = "/sys/kernel/btf/vmlinux";
 
@@ -130,6 +132,7 @@ Result<void> check_workers_map(int fd) noexcept {
 
 bool maps_match(const lb_reuseport& skeleton) noexcept {
   return bpf_map__value_size(skeleton.maps.group) == sizeof(uint64_t) && bpf_map__max_entries(skeleton.maps.group) == kGroupWords &&
+         bpf_map__max_entries(skeleton.maps.hung) == kHungWords &&
          bpf_map__value_size(skeleton.maps.picks) == sizeof(lb_slot_picks) &&
          bpf_map__max_entries(skeleton.maps.picks) == LB_MAX_SLOTS && bpf_map__max_entries(skeleton.maps.sockets) == LB_MAX_SLOTS &&
          bpf_map__value_size(skeleton.maps.flows) == sizeof(uint64_t) && bpf_map__max_entries(skeleton.maps.exits) == LB_EXIT_COUNT;
@@ -191,9 +194,11 @@ class LoadedProgram final : public ReuseportProgram {
     if (!group) return group.error();
     auto counts = Mapping::create(picks.get(), sizeof(lb_slot_picks) * LB_MAX_SLOTS, PROT_READ);
     if (!counts) return counts.error();
+    auto hung = Mapping::create(bpf_map__fd(skeleton.maps.hung), sizeof(lb_hung), PROT_READ | PROT_WRITE);
+    if (!hung) return hung.error();
     return std::unique_ptr<ReuseportProgram>(new LoadedProgram(rung, std::move(reason), std::move(program), std::move(sockets),
                                                                std::move(exits), std::move(picks), *std::move(group),
-                                                               *std::move(counts)));
+                                                               *std::move(counts), *std::move(hung)));
   }
 
   Rung rung() const noexcept override { return rung_; }
@@ -221,6 +226,10 @@ class LoadedProgram final : public ReuseportProgram {
 
   lb_group& group() noexcept override { return *static_cast<lb_group*>(group_.get()); }
   const lb_slot_picks* picks() const noexcept override { return static_cast<const lb_slot_picks*>(counts_.get()); }
+  bool hung(uint32_t slot) const noexcept override {
+    return (hung_word(slot).load(std::memory_order_relaxed) >> (slot % 64) & 1) != 0;
+  }
+  void pardon(uint32_t slot) noexcept override { hung_word(slot).fetch_and(~(uint64_t{1} << (slot % 64))); }
   int picks_fd() const noexcept override { return picks_.get(); }
 
   std::array<uint64_t, LB_EXIT_COUNT> exits() const noexcept override {
@@ -238,9 +247,14 @@ class LoadedProgram final : public ReuseportProgram {
 
  private:
   LoadedProgram(Rung rung, std::string reason, UniqueFd program, UniqueFd sockets, UniqueFd exits, UniqueFd picks, Mapping group,
-                Mapping counts) noexcept
+                Mapping counts, Mapping hung) noexcept
       : rung_(rung), reason_(std::move(reason)), program_(std::move(program)), sockets_(std::move(sockets)),
-        exits_(std::move(exits)), picks_(std::move(picks)), group_(std::move(group)), counts_(std::move(counts)) {}
+        exits_(std::move(exits)), picks_(std::move(picks)), group_(std::move(group)), counts_(std::move(counts)),
+        hung_(std::move(hung)) {}
+
+  std::atomic<uint64_t>& hung_word(uint32_t slot) const noexcept {
+    return reinterpret_cast<std::atomic<uint64_t>&>(static_cast<lb_hung*>(hung_.get())->slots[slot / 64]);
+  }
 
   Rung rung_;
   std::string reason_;
@@ -250,6 +264,7 @@ class LoadedProgram final : public ReuseportProgram {
   UniqueFd picks_;
   Mapping group_;
   Mapping counts_;
+  Mapping hung_;
 };
 
 }  // namespace

@@ -45,6 +45,10 @@ class ReuseportProgram {
   virtual lb_group& group() noexcept = 0;
   /// LB_MAX_SLOTS entries, in memory that the program writes.
   virtual const lb_slot_picks* picks() const noexcept = 0;
+  /// The program passes over the slot: its worker took nothing of what it was given.
+  virtual bool hung(uint32_t slot) const noexcept = 0;
+  /// It does not any more: the worker has shown itself.
+  virtual void pardon(uint32_t slot) noexcept = 0;
   /// The picks' map, for workers to mmap read-only.
   virtual int picks_fd() const noexcept = 0;
   /// Times that the program left by each lb_exit, summed over the CPUs.

@@ -134,6 +134,7 @@ int Listener::Impl::fd() noexcept {
 Connection Listener::Impl::adopt(UniqueFd fd) noexcept {
   auto& in_flight = atomic(worker_.place().page().in_flight);
   in_flight.fetch_add(1, std::memory_order_relaxed);
+  worker_.place().beat();
   return {std::move(fd), LoadToken(&in_flight)};
 }
 

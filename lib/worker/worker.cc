@@ -58,6 +58,7 @@ Result<void> Worker::Impl::open() noexcept {
   for (auto& fd : packet_.fds) fd.reset();  // the maps' own descriptors close before user code runs
   place_.page().layout_version = LB_LAYOUT_VERSION;
   place_.page().worker_id = id_;
+  place_.beat();  // from now on its silence says something
   place_.page().doorbell = place_.doorbell.get();
   return send(Act::online, 0);
 }
