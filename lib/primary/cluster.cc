@@ -45,6 +45,7 @@ Result<void> validate(const Options& options) noexcept {
 
 Result<std::unique_ptr<Cluster::Impl>> Cluster::Impl::create(Options options) noexcept {
   if (auto valid = validate(options); !valid) return valid.error();
+  note_own_program();
   auto policy = Policy::from_environment(options.policy);
   if (!policy) return policy.error();
   if (policy->selector == Selector::custom && !options.selector)
@@ -150,6 +151,8 @@ Result<void> Cluster::Impl::watch_signals(UniqueFd signals, std::function<void(i
 
 Result<uint32_t> Cluster::Impl::spawn(Recipe recipe) noexcept {
   if (phase_ != Phase::serving) return Error{ESHUTDOWN, "spawn: the cluster shuts down"};
+  recipe.generation = generation_;
+  last_recipe_ = recipe;
   auto worker = supervisor_->spawn(std::move(recipe));
   if (!worker) return worker.error();
   return (*worker)->id;
@@ -160,6 +163,7 @@ Result<Worker> Cluster::Impl::join() noexcept {
   if (phase_ != Phase::serving) return Error{ESHUTDOWN, "join: the cluster shuts down"};
   Recipe recipe;
   recipe.kind = WorkerKind::primary;
+  recipe.generation = generation_;
   auto worker = supervisor_->spawn(std::move(recipe));
   if (!worker) return worker.error();
   auto seat = take_seat(*(*worker)->life);
@@ -180,7 +184,8 @@ Result<void> Cluster::Impl::turn(milliseconds timeout) noexcept {
   listeners_->turn();
   tell_drains();
   advance_shutdown();
-  supervisor_->respawn_due();  // forks: outside any callback
+  advance_roll();              // forks: outside any callback
+  supervisor_->respawn_due();  // so does this
   tell_spawned();
   if (options_.reap_orphans) reap_others([this](pid_t pid) { return supervisor_->holds(pid); });
   return {};
@@ -205,7 +210,7 @@ void Cluster::Impl::wake_poller() noexcept {
 
 int Cluster::Impl::next_turn_ms() const noexcept {
   int next = phase_ == Phase::closing ? kClosingPoll_ms : options_.reap_orphans ? kOrphansPoll_ms : -1;
-  for (const int wanted : {supervisor_->next_turn_ms(), const_cast<Listeners&>(*listeners_).next_turn_ms()})
+  for (const int wanted : {supervisor_->next_turn_ms(), const_cast<Listeners&>(*listeners_).next_turn_ms(), roll_turn_ms()})
     if (wanted >= 0 && (next < 0 || wanted < next)) next = wanted;
   return next;
 }
@@ -223,6 +228,8 @@ Status Cluster::Impl::status() const {
   Status status;
   status.endpoints = listeners_->describe();
   status.workers = workers();
+  status.generation = generation_;
+  status.roll = roll_.status;
   return status;
 }
 
@@ -233,6 +240,7 @@ std::vector<WorkerStatus> Cluster::Impl::workers() const {
     WorkerStatus one{worker->id, worker->pid, worker->slot, worker->state, in_flight_of(page), 0};
     for (const auto& cell : page.cells) one.accepted += atomic(cell.accepted).load();
     one.kind = worker->recipe.kind;
+    one.generation = worker->recipe.generation;
     one.connected = static_cast<bool>(worker->channel);
     one.exited_after_disconnect = worker->deadline_ns != 0 || worker->announced || worker->ended_by != 0;
     all.push_back(one);
@@ -303,6 +311,12 @@ bool Cluster::is_connected(uint32_t worker) const noexcept {
   return record != nullptr && record->channel;
 }
 bool Cluster::is_dead(uint32_t worker) const noexcept { return impl_->ever_had(worker) && impl_->find(worker) == nullptr; }
+Result<void> Cluster::roll() noexcept { return roll(impl_->options().roll); }
+Result<void> Cluster::roll(RollOptions options) noexcept {
+  auto asked = impl_->roll(std::move(options));
+  impl_->wake_poller();
+  return asked;
+}
 std::vector<WorkerStatus> Cluster::workers() const { return impl_->workers(); }
 void Cluster::shutdown() noexcept {
   impl_->shutdown();

@@ -8,6 +8,7 @@
 #include <lb/cluster.hh>
 
 #include "primary/listeners.hh"
+#include "primary/roll.hh"
 #include "primary/supervisor.hh"
 #include "sys/doorbell.hh"
 #include "sys/event_loop.hh"
@@ -43,6 +44,7 @@ class LB_HIDDEN Cluster::Impl {
   Result<void> send(uint32_t id, std::span<const std::byte> bytes, int fd) noexcept;
   Result<void> drain(uint32_t id, std::chrono::milliseconds deadline) noexcept;
   Result<void> kill(uint32_t id, int signal) noexcept;
+  Result<void> roll(RollOptions options) noexcept;
   const WorkerRecord* find(uint32_t id) const noexcept { return const_cast<Supervisor&>(*supervisor_).find(id); }
   bool ever_had(uint32_t id) const noexcept { return id != 0 && id <= supervisor_->last_id(); }
   const Options& options() const noexcept { return options_; }
@@ -75,6 +77,19 @@ class LB_HIDDEN Cluster::Impl {
   void disconnect(WorkerRecord& worker) noexcept;
   bool as_meant(const WorkerRecord& worker, const ExitStatus& status) const noexcept;
   void tell_spawned() noexcept;
+  void begin_roll() noexcept;
+  void advance_roll() noexcept;
+  void look_at_steps() noexcept;
+  bool start_step() noexcept;
+  void end_roll(std::string reason) noexcept;
+  void count_roll() noexcept;
+  bool outdated(const WorkerRecord& worker) const noexcept;
+  bool to_be_replaced(const WorkerRecord& worker) const noexcept;
+  bool recovering() const noexcept;
+  bool draining_any() const noexcept;
+  int roll_turn_ms() const noexcept;
+  bool lost_in_roll(const WorkerRecord& worker, const ExitStatus& status, bool expected) noexcept;
+  void tell_roll(Event::Kind kind, const WorkerRecord* fresh = nullptr, uint32_t replaced = 0) noexcept;
   void advance_shutdown() noexcept;
   int next_turn_ms() const noexcept;
   void emit(Event::Kind kind, WorkerRecord& worker, Event event = {}) noexcept;
@@ -97,6 +112,9 @@ class LB_HIDDEN Cluster::Impl {
   bool alarm_set_ = false;
   bool polled_ = false;
   Phase phase_ = Phase::serving;
+  uint32_t generation_ = 1;  // of the workers that are started
+  Roll roll_;
+  std::optional<Recipe> last_recipe_;  // what `scale` spawns more of
   uint64_t closing_since_ns_ = 0;
   bool ever_listened_ = false;
   bool failed_ = false;

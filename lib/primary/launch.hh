@@ -21,6 +21,8 @@ struct Recipe {
   WorkerFunction function{};       ///< forked, thread
   std::vector<std::string> env{};  ///< forked: added to its environment
   Command command{};               ///< command
+  uint32_t generation = 1;         ///< counts the rolling restarts
+  unsigned listens = 0;            ///< on how many endpoints such a worker came to listen
 };
 
 /// A worker that has been started, as the primary holds it.
@@ -48,6 +50,8 @@ Result<std::unique_ptr<Life>> launch_fork(uint32_t id, UniqueFd channel, const R
                                           EventLoop& loop, const std::function<void()>& let_go) noexcept;
 /// Forks and executes; returns once execve(2) has succeeded, or its error and that of all that comes before it.
 Result<std::unique_ptr<Life>> launch_command(uint32_t id, UniqueFd channel, const Command& command, const sigset_t& mask) noexcept;
+/// Remembers where this program is, before somebody replaces its file: an empty Command::path means what is there then.
+void note_own_program() noexcept;
 /// Starts a thread. Its Life, destroyed before it was reaped, leaves it to itself.
 Result<std::unique_ptr<Life>> launch_thread(uint32_t id, UniqueFd channel, WorkerFunction function) noexcept;
 /// Makes a Worker of this very thread, which take_seat gives; it has ended once that is destroyed.

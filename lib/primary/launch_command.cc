@@ -3,6 +3,7 @@
 // copy of a process with threads, whose locks nobody will ever open, so it makes system calls and nothing else.
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -45,12 +46,17 @@ std::string own_name() {
   return program_invocation_name != nullptr && *program_invocation_name != '\0' ? program_invocation_name : "/proc/self/exe";
 }
 
+std::string g_own_program;
+
+/// Where this program was started from, so that a newer one there takes effect; itself, if there is none any more.
+std::string own_program() { return ::access(g_own_program.c_str(), X_OK) == 0 ? g_own_program : "/proc/self/exe"; }
+
 bool same_name(std::string_view one, std::string_view other) {
   return one.substr(0, one.find('=')) == other.substr(0, other.find('='));
 }
 
 Plan make_plan(uint32_t id, const Command& command, int channel, int report, const sigset_t& mask) {
-  Plan plan{command.path.empty() ? "/proc/self/exe" : command.path, {}, {}, {}, &command, channel, report, mask};
+  Plan plan{command.path.empty() ? own_program() : command.path, {}, {}, {}, &command, channel, report, mask};
   std::vector<std::string> added = command.env;
   added.push_back(std::string(kWorkerIdVariable) + "=" + std::to_string(id));
   added.push_back(std::string(kChannelVariable) + "=" + std::to_string(channel));
@@ -209,6 +215,14 @@ Result<std::unique_ptr<Life>> launch_command(uint32_t id, UniqueFd channel, cons
   return describe(failure, command);
 } catch (...) {
   return Error{ENOMEM, "spawn"};
+}
+
+void note_own_program() noexcept try {
+  if (!g_own_program.empty()) return;
+  char path[PATH_MAX];
+  const ssize_t length = ::readlink("/proc/self/exe", path, sizeof path);
+  if (length > 0 && static_cast<size_t>(length) < sizeof path) g_own_program.assign(path, static_cast<size_t>(length));
+} catch (...) {  // then it is /proc/self/exe
 }
 
 }  // namespace lb

@@ -60,6 +60,7 @@ bool Cluster::Impl::act_on(WorkerRecord& worker, const Message& message) noexcep
     case Act::listening: {
       if (!listeners_->listening(worker.seat(), message.endpoint)) return false;
       ever_listened_ = true;
+      worker.recipe.listens = std::max(worker.recipe.listens, ++worker.listens);
       if (worker.deadline_ns != 0) {  // told to drain while it was starting
         listeners_->draining(worker.seat());
         return true;
@@ -76,6 +77,7 @@ bool Cluster::Impl::act_on(WorkerRecord& worker, const Message& message) noexcep
       const bool leaves = phase_ == Phase::serving && worker.deadline_ns != 0;
       const bool known =
           leaves ? listeners_->left(worker.seat(), message.endpoint) : listeners_->close(worker.seat(), message.endpoint);
+      if (known && worker.listens != 0) --worker.listens;
       return known || ++worker.idle_talk <= kIdleTalkMax;
     }
     case Act::leaving:
@@ -137,7 +139,10 @@ void Cluster::Impl::tell_drains() noexcept {
       worker->drain_told = supervisor_->tell(*worker, drain, {}).ok();
     }
     if (now_ns() < worker->deadline_ns) continue;
-    failed_ = true;
+    if (worker->retired)
+      worker->ended_by = SIGKILL;
+    else
+      failed_ = true;
     supervisor_->kill(*worker);
     worker->deadline_ns = UINT64_MAX;
   }
@@ -184,7 +189,7 @@ void Cluster::Impl::bury_departed() noexcept {
     event.signal = departed->status.signal;
     event.expected = expected;
     emit(Event::Kind::exit, worker, event);
-    if (expected) continue;
+    if (lost_in_roll(worker, departed->status, expected) || expected) continue;
     // Replaced only if somebody once came as far as listening: a server that cannot start says so and ends.
     if (phase_ != Phase::serving || !replaceable || !options_.respawn || !ever_listened_) {
       failed_ = true;
@@ -192,6 +197,8 @@ void Cluster::Impl::bury_departed() noexcept {
     }
     const auto pause = supervisor_->schedule_respawn(worker);
     if (pause.count() == 0) continue;
+    if (roll_.active && worker.recipe.generation == generation_)
+      end_roll("worker " + std::to_string(worker.id) + ", of the new generation, crashes again and again");
     Event loop_event;
     loop_event.backoff = pause;
     emit(Event::Kind::crash_loop, worker, loop_event);
@@ -245,6 +252,8 @@ void Cluster::Impl::kill() noexcept {
   for (auto& worker : supervisor_->workers()) supervisor_->kill(*worker);
 }
 
-bool Cluster::Impl::done() const noexcept { return supervisor_->workers().empty() && !supervisor_->respawning(); }
+bool Cluster::Impl::done() const noexcept {
+  return supervisor_->workers().empty() && !supervisor_->respawning() && roll_.vacant.empty();
+}
 
 }  // namespace lb

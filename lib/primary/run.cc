@@ -20,12 +20,16 @@ int refuse(const Error& error) {
   return kExitNoCluster;
 }
 
+void complain(const Result<void>& result) {
+  if (!result) std::fprintf(stderr, "liblb: %s\n", result.error().message().c_str());
+}
+
 /// Blocks the signals that `run` takes for as long as it runs; the workers get the mask of before.
 class SignalGate {
  public:
   SignalGate() noexcept {
     sigemptyset(&ours_);
-    for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) sigaddset(&ours_, signal);
+    for (const int signal : {SIGTERM, SIGINT, SIGUSR1, SIGHUP}) sigaddset(&ours_, signal);
     ::sigprocmask(SIG_BLOCK, &ours_, &before_);
   }
   ~SignalGate() { ::sigprocmask(SIG_SETMASK, &before_, nullptr); }
@@ -57,6 +61,8 @@ int RunLoop::run(Options options, Spawn spawn) noexcept {
   auto watched = cluster->impl_->watch_signals(std::move(signals), [&](int signal) {
     if (signal == SIGUSR1)
       std::fprintf(stderr, "%s", cluster->status().to_string().c_str());
+    else if (signal == SIGHUP)
+      complain(cluster->roll());
     else if (!std::exchange(stopping, true))
       cluster->shutdown();
     else

@@ -33,6 +33,28 @@ const char* to_string(WorkerKind kind) noexcept {
   return "?";
 }
 
+namespace {
+
+std::string describe(const RollStatus& roll) {
+  const std::string name = "roll to generation " + std::to_string(roll.generation) + ": ";
+  const std::string queued = roll.queued ? ", another is to follow\n" : "\n";
+  const std::string count = std::to_string(roll.replaced) + " of " + std::to_string(roll.total) + " replaced";
+  switch (roll.state) {
+    case RollStatus::State::none:
+      return {};
+    case RollStatus::State::running:
+      return name + count + ", " + std::to_string(roll.starting) + " starting, " + std::to_string(roll.draining) + " draining" +
+             queued;
+    case RollStatus::State::done:
+      return name + "done, " + count + queued;
+    case RollStatus::State::failed:
+      return name + "stopped, " + count + ": " + roll.reason + queued;
+  }
+  return {};
+}
+
+}  // namespace
+
 std::string Status::to_string() const {
   std::string text;
   for (const auto& endpoint : endpoints) {
@@ -54,7 +76,7 @@ std::string Status::to_string() const {
     text += "worker " + std::to_string(worker.id) + " pid " + std::to_string(worker.pid) + " " + lb::to_string(worker.state) +
             (worker.kind == WorkerKind::forked ? std::string() : std::string(" (") + lb::to_string(worker.kind) + ")") +
             ": in flight " + std::to_string(worker.in_flight) + ", accepted " + std::to_string(worker.accepted) + "\n";
-  return text;
+  return text + describe(roll);
 }
 
 }  // namespace lb

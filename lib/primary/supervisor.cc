@@ -180,6 +180,12 @@ milliseconds Supervisor::schedule_respawn(const WorkerRecord& crashed) noexcept 
   return pause;
 }
 
+std::vector<Recipe> Supervisor::take_respawns() {
+  std::vector<Recipe> recipes;
+  for (Respawn& respawn : std::exchange(respawns_, {})) recipes.push_back(std::move(respawn.recipe));
+  return recipes;
+}
+
 void Supervisor::respawn_due() noexcept {
   for (size_t i = 0; i < respawns_.size();) {
     if (now_ns() < respawns_[i].due_ns) {

@@ -30,6 +30,7 @@ struct WorkerRecord {
   uint64_t started_ns = 0;
   uint64_t deadline_ns = 0;  ///< when a drain's patience ends; 0: it is not draining
   unsigned crashes = 0;      ///< in a row, its predecessors' included
+  unsigned listens = 0;      ///< on how many endpoints it listens
   unsigned idle_talk = 0;    ///< messages that told us nothing
   int ended_by = 0;          ///< the signal by which we were asked to end it
   bool spawn_told = false;   ///< its `spawned` event is out
@@ -37,6 +38,7 @@ struct WorkerRecord {
   bool announced = false;  ///< it said that its exit is meant
   bool drain_told = false;
   bool drain_all = false;
+  bool retired = false;  ///< its end is the primary's plan, by force too
   bool exited = false;
   bool lost = false;  ///< it was to be killed, and cannot be: it counts as gone
   EventLoop::Token channel_token = 0;
@@ -85,8 +87,12 @@ class Supervisor {
 
   /// A replacement for a crashed worker, after a pause that grows with the crashes in a row; returns the pause.
   std::chrono::milliseconds schedule_respawn(const WorkerRecord& crashed) noexcept;
+  /// At once, as if it had never crashed.
+  void respawn(Recipe recipe) { respawns_.push_back({0, 0, std::move(recipe)}); }
   void respawn_due() noexcept;
   void cancel_respawns() noexcept { respawns_.clear(); }
+  /// Those that wait for their time: they are the caller's to start now.
+  std::vector<Recipe> take_respawns();
   bool respawning() const noexcept { return !respawns_.empty(); }
   int next_turn_ms() const noexcept;
 

@@ -31,6 +31,7 @@ void set_worker_signals(int stop_fd) noexcept {
   ::sigaction(SIGTERM, &action, nullptr);
   action.sa_handler = [](int) {};
   ::sigaction(SIGINT, &action, nullptr);
+  ::sigaction(SIGHUP, &action, nullptr);
   action.sa_handler = SIG_IGN;
   ::sigaction(SIGPIPE, &action, nullptr);
 }

@@ -56,6 +56,14 @@ const char* name_of(Event::Kind kind) noexcept {
       return "exit";
     case Event::Kind::crash_loop:
       return "crash_loop";
+    case Event::Kind::roll_begun:
+      return "roll_begun";
+    case Event::Kind::roll_step:
+      return "roll_step";
+    case Event::Kind::roll_done:
+      return "roll_done";
+    case Event::Kind::roll_failed:
+      return "roll_failed";
   }
   return "?";
 }

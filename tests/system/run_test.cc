@@ -125,6 +125,21 @@ TEST_P(Run, sigusr1_prints_the_status) {
   EXPECT_EQ(server.wait(), 0);
 }
 
+TEST_P(Run, sighup_replaces_the_workers_under_load) {
+  Server server(options(2), answering(Style::blocking, *board_));
+  const Load load({.to = address(2), .count = Board::kNumbers, .at_once = 8, .until_refused = true});
+  server.signal(SIGHUP);
+  EXPECT_TRUE(wait_until("both replacements", [&] { return board_->port[3] != 0 && board_->port[4] != 0; })) << server.error();
+  EXPECT_TRUE(wait_until("the end of the roll", [&] {
+    server.signal(SIGUSR1);
+    return server.says("roll to generation 2: done, 2 of 2 replaced");
+  })) << server.error();
+  server.signal(SIGTERM);
+  EXPECT_EQ(server.wait(), 0) << server.error();
+  ASSERT_TRUE(wait_until("the load to end", [&] { return load.over(); }));
+  EXPECT_EQ(load.lost(), 0u) << load.describe();
+}
+
 TEST_P(Run, second_sigterm_kills_and_the_exit_code_is_1) {
   Server server(options(2), answering(Style::blocking, *board_));
   Crowd crowd;

@@ -13,6 +13,7 @@
 #include <lb/export.hh>
 #include <lb/policy.hh>
 #include <lb/result.hh>
+#include <lb/roll.hh>
 #include <lb/selector.hh>
 #include <lb/status.hh>
 #include <lb/user_message.hh>
@@ -35,6 +36,11 @@ struct Event {
     disconnected,  ///< it can no longer be reached; no connection goes to it
     exit,          ///< it is gone: `exit_code`, or `signal` when one killed it; `expected` tells leaving from crashing
     crash_loop,    ///< it crashed so often that respawning now waits `backoff`
+    // The cluster's; `worker` is 0 but for roll_step. See Cluster::roll.
+    roll_begun,   ///< a rolling restart to `generation`
+    roll_step,    ///< `worker` listens, and `replaced` is told to drain
+    roll_done,    ///< nobody of an older generation is left
+    roll_failed,  ///< it stopped, for `reason`; those not replaced go on
   };
   Kind kind{};
   uint32_t worker = 0;  ///< worker id
@@ -44,6 +50,9 @@ struct Event {
   /// exit: meant by us (drain, kill, shutdown) or by the worker (it returned 0), and no crash. Node.js: exitedAfterDisconnect.
   bool expected = false;
   std::chrono::milliseconds backoff{0};
+  uint32_t generation = 0;                   ///< rolls: that of the replacements
+  uint32_t replaced = 0;                     ///< roll_step: the worker replaced; 0: it had crashed by then
+  const char* reason = "";                   ///< roll_failed
   const EndpointStatus* endpoint = nullptr;  ///< for listening: address, requested and effective policy, reason
 };
 
@@ -69,6 +78,8 @@ struct Options {
   bool reap_orphans = false;
   /// How long a draining worker may take before SIGKILL ends it.
   std::chrono::milliseconds drain_deadline{30'000};
+  /// What SIGHUP asks for under `run`, and Cluster::roll without an argument.
+  RollOptions roll{};
   /// Round-robin: how many handed-off connections a worker may hold that it has not yet taken (1..32).
   unsigned window = 8;
   /// Round-robin: how many connections the primary holds before it leaves the rest in the kernel's queue. One turn's burst,
@@ -156,6 +167,17 @@ class LB_API Cluster {
   /// Sends a signal to one worker (kill(2); 0 sends none). SIGTERM drains it; after SIGTERM and SIGKILL its end is expected, and it
   /// is not replaced. ESRCH for an unknown id, EOPNOTSUPP for a thread, which takes SIGTERM alone.
   Result<void> kill(uint32_t worker, int signal) noexcept;
+  /// Rolling restart: every worker, but for those of `join`, is replaced by one that is started as it was, in a slot of its own; a
+  /// Command's path is executed anew, so a file that was replaced takes effect. Only when the replacement listens does the old one
+  /// drain, so nothing is refused, reset or left hanging; connections that live on past the drain's deadline are cut then. A worker
+  /// that listens exclusively on a fixed port cannot be rolled: the port is taken until it leaves.
+  ///
+  /// A replacement that ends before it listens, or takes too long, stops the roll: it is ended, who is not replaced goes on serving,
+  /// event and status say why. So does one that crashes twice in a row later on, while the roll runs. A roll that is asked for while
+  /// one runs begins when that has ended, however it ended; several count as one, with the last one's options. Returns at once; the
+  /// rest is done in `poll`. EINVAL: an option out of range. ESHUTDOWN: the cluster shuts down.
+  Result<void> roll() noexcept;
+  Result<void> roll(RollOptions options) noexcept;
   /// Drains all: the workers serve what is queued and in flight, new clients are turned away; then `done()`.
   void shutdown() noexcept;
   /// Shuts down without the drain: SIGKILL.
@@ -180,7 +202,7 @@ class LB_API Cluster {
 };
 
 /// The whole of a server: starts the workers, supervises them and handles signals until all is done.
-/// SIGTERM and SIGINT drain (a second one kills); SIGUSR1 prints the status on standard error.
+/// SIGTERM and SIGINT drain (a second one kills); SIGHUP asks for a rolling restart; SIGUSR1 prints the status on standard error.
 /// Returns the process's exit code: 0 after a drain; 1 when workers crashed for good or had to be killed; 2 when the cluster
 /// could not be made, with the reason on standard error. Must be called with one thread in the process.
 LB_API int run(Options options, WorkerFunction worker) noexcept;

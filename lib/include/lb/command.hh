@@ -13,8 +13,8 @@ namespace lb {
 /// A program to run as a worker (execve(2)); it calls Worker::from_environment. All of it may change from one spawn to the next; a
 /// replacement for a worker that crashed is started as that one was.
 struct Command {
-  /// The program. Empty: the one that this process runs (/proc/self/exe), as Node.js's cluster.fork does. Not searched for in PATH;
-  /// a relative one counts from `cwd`.
+  /// The program. Empty: the one that this process runs, as Node.js's cluster.fork does: what is by now where it was when the
+  /// first Cluster was made, else /proc/self/exe. Not searched for in PATH; a relative one counts from `cwd`.
   std::string path{};
   /// Its arguments, without argv[0].
   std::vector<std::string> args{};

@@ -12,6 +12,7 @@
 #include <lb/listener.hh>
 #include <lb/policy.hh>
 #include <lb/result.hh>
+#include <lb/roll.hh>
 #include <lb/selector.hh>
 #include <lb/status.hh>
 #include <lb/unique_fd.hh>

@@ -10,6 +10,7 @@
 #include <lb/endpoint.hh>
 #include <lb/export.hh>
 #include <lb/policy.hh>
+#include <lb/roll.hh>
 
 namespace lb {
 
@@ -60,12 +61,15 @@ struct WorkerStatus {
   WorkerKind kind = WorkerKind::forked;
   bool connected = false;                ///< its control channel is open
   bool exited_after_disconnect = false;  ///< it was told to leave, or says that it does: a clean exit is then no crash
+  uint32_t generation = 0;               ///< of the rolling restart that started it; 1: none did
 };
 
 /// A snapshot of a cluster; the primary makes it without asking the workers.
 struct Status {
   std::vector<EndpointStatus> endpoints;
   std::vector<WorkerStatus> workers;
+  uint32_t generation = 0;  ///< of the workers that are started: 1, and one more with each rolling restart
+  RollStatus roll{};
 
   /// A few lines for a person, with the effective policy first.
   LB_API std::string to_string() const;
