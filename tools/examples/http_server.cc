@@ -212,7 +212,8 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.set_version_flag("--version", std::string("http_server (liblb) ") + lb::kVersion);
   app.footer("LB_SCHED_POLICY chooses the policy: " + lb::policy_names() +
-             ".\nSIGTERM finishes the requests in hand. Exit code: 0 after that, 1 when workers failed, 2 for a wrong "
+             ".\nSIGTERM finishes the requests in hand; SIGHUP replaces the workers one by one. Exit code: 0 after that, 1 when "
+             "workers failed, 2 for a wrong "
              "option.");
   try {
     app.parse(argc, argv);
