@@ -32,7 +32,8 @@
 struct lb_endpoint_cell {
 	__u64 accepted; /* connections taken from this endpoint */
 	__u32 settled;  /* picks of this worker's slot that are known to be over: accepted, or found not to be there */
-	__u32 waiting;  /* round-robin: 1 = give me a connection, I have nothing to do */
+	__u32
+	    waiting; /* round-robin: 1 = give me a connection, I have nothing to do; shared: not 0 = I can take none; how often I said so */
 };
 
 /* A claim word says whose a handed-off connection is: (generation << 2) | state. */

@@ -39,7 +39,7 @@ class EventLoop {
   virtual Result<Token> watch(int fd, OnReadable on_readable) noexcept = 0;
   /// Accepts from `listening_fd` until paused or cancelled. Borrows the fd.
   virtual Result<Token> accept(int listening_fd, OnAccept on_accept) noexcept = 0;
-  /// Stops accepting, after delivering what is already accepted. The kernel's queue holds the rest.
+  /// Stops watching; or accepting, after delivering what is already accepted: the kernel's queue holds the rest.
   virtual void pause(Token token) noexcept = 0;
   virtual void resume(Token token) noexcept = 0;
   /// No callback after this; the kernel lets go of the fd, so that it may be closed. An accept is paused first.

@@ -306,7 +306,7 @@ Result<void> UringLoop::turn(int timeout_ms) noexcept {
   for (Completion completion; take(completion);) complete(completion);
   for (const Token token : std::exchange(readable_, {})) {
     if (Entry* entry = find(token); entry != nullptr) entry->on_readable();
-    if (Entry* entry = find(token); entry != nullptr && !entry->armed) arm(*entry);
+    if (Entry* entry = find(token); entry != nullptr && !entry->armed && !entry->paused) arm(*entry);
   }
   if (std::exchange(sweep_, false)) std::erase_if(entries_, [](const auto& entry) { return entry->cancelled; });
   return {};

@@ -17,7 +17,7 @@ enum class Act : uint16_t {
   siblings,     ///< reuseport: value 0: first slot; fds: the listening sockets of the slots from it on
   adopt,        ///< reuseport: take from slot value 0 too, its worker is gone or does not come; fd: the slot's socket
   disown,       ///< reuseport: slot value 0 has a worker again
-  nudge,        ///< nothing: shows whether the worker runs
+  nudge,        ///< reuseport: nothing, shows whether the worker runs; shared: connections wait, look again
   drain,        ///< finish; value 0: 1 = the whole cluster does, so empty the queues
   // worker -> primary
   online = 64,              ///< the worker runs

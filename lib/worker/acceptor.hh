@@ -56,14 +56,15 @@ class Acceptor {
   virtual bool settled() noexcept { return true; }
   /// The worker drains; `all_leave`: so do all. What others could serve as well is no longer its business.
   virtual void retire(bool /*all_leave*/) noexcept {}
-  /// siblings, adopt, disown.
+  /// siblings, adopt, disown, nudge.
   virtual void told(const Message&, Packet&) noexcept {}
   /// Gives back what it holds and has not yielded.
   virtual void leave() noexcept {}
 };
 
 /// Each takes its descriptors out of the primary's answer; EPROTO when they are not what the kind needs.
-Result<std::unique_ptr<Acceptor>> make_shared_acceptor(const Message& answer, Packet& packet, int backlog) noexcept;
+Result<std::unique_ptr<Acceptor>> make_shared_acceptor(Workplace& place, const Message& answer, Packet& packet,
+                                                       int backlog) noexcept;
 Result<std::unique_ptr<Acceptor>> make_slot_acceptor(Workplace& place, const Message& answer, Packet& packet) noexcept;
 Result<std::unique_ptr<Acceptor>> make_handoff_acceptor(Workplace& place, const Message& answer, Packet& packet) noexcept;
 

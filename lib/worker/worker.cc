@@ -88,6 +88,7 @@ void Worker::Impl::act_on(const Message& message) noexcept {
     case Act::siblings:
     case Act::adopt:
     case Act::disown:
+    case Act::nudge:
       if (const auto found = listeners_.find(message.endpoint); found != listeners_.end()) found->second->told(message, packet_);
       break;
     default:
@@ -162,7 +163,7 @@ Result<std::unique_ptr<Acceptor>> Worker::Impl::make_acceptor(const Message& ans
                                                               OwnSocket own) noexcept {
   switch (static_cast<Arrival>(answer.value[0])) {
     case Arrival::shared_socket:
-      return make_shared_acceptor(answer, packet_, options.backlog);
+      return make_shared_acceptor(place_, answer, packet_, options.backlog);
     case Arrival::slot_socket:
       return make_slot_acceptor(place_, answer, packet_);
     case Arrival::handoff:

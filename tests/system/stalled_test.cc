@@ -2,6 +2,7 @@
 // Workers that are there but cannot go on: stopped, out of descriptors, or slower than the clients.
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/epoll.h>
 
 #include <algorithm>
 #include <csignal>
@@ -59,15 +60,20 @@ TEST_P(StalledEveryWay, worker_without_free_descriptors_leaves_connections_to_ot
   ASSERT_TRUE(cluster.start(2, style()));
   const auto pid = cluster.worker(1).pid;
   Crowd crowd;
-  while (crowd.per_worker().size() < 2 || crowd.per_worker()[1] == 0) {  // worker 1 has all it needs to serve
-    ASSERT_LT(crowd.size(), 200u) << "worker 1 gets nothing";
+  stop_process(cluster.worker(2).pid);  // so that worker 1 serves one, and has all it needs to
+  crowd.connect(cluster.address(), 1);
+  crowd.ask_all();
+  ASSERT_TRUE(cluster.wait_finished(crowd));
+  const auto before = crowd.per_worker().at(1);
+  ASSERT_EQ(before, 1u);
+  ::kill(cluster.worker(2).pid, SIGCONT);
+  limit_descriptors(pid, 3);
+  for (int i = 0; i < 10; ++i) {  // nobody comes after it who would wake another worker
     crowd.connect(cluster.address(), 1);
     crowd.ask_all();
-    ASSERT_TRUE(cluster.wait_finished(crowd));
+    ASSERT_TRUE(cluster.wait_finished(crowd)) << i + 1 << " of those who come alone";
   }
-  limit_descriptors(pid, 3);
-  const auto before = crowd.per_worker()[1];
-  crowd.connect(cluster.address(), 40);
+  crowd.connect(cluster.address(), 30);
   crowd.ask_all();
   EXPECT_TRUE(cluster.wait_finished(crowd)) << "while worker 1 could take none";
   EXPECT_EQ(crowd.per_worker()[1], before);
@@ -80,6 +86,40 @@ TEST_P(StalledEveryWay, worker_without_free_descriptors_leaves_connections_to_ot
   EXPECT_EQ(crowd.per_worker()[1], before + 10);
   EXPECT_EQ(cluster.board().not_once(crowd.size()), 0u);
   EXPECT_EQ(cluster.endpoint().lost, 0u);
+  cluster.expect_clean_shutdown();
+}
+
+/// The kernel has woken it for a connection, and it never comes to take it.
+TEST_P(StalledEveryWay, connection_that_woke_a_worker_which_hangs_before_it_takes_it_goes_to_another) {
+  if (style() == Style::blocking) GTEST_SKIP() << "accept() takes at once";
+  const Gate hangs;
+  TestCluster cluster(policy());
+  auto& board = cluster.board();
+  const auto waiter = [&, style = style()](Worker& worker) {
+    auto listener = worker.listen(kAnyPort).value();
+    const UniqueFd epoll(::epoll_create1(EPOLL_CLOEXEC));
+    if (worker.id() == 1) {
+      if (style == Style::watch) listener.watch(epoll.get(), 0).value();
+      pollfd either[] = {{.fd = style == Style::watch ? epoll.get() : listener.fd(), .events = POLLIN, .revents = 0},
+                         {.fd = worker.fd(), .events = POLLIN, .revents = 0}};
+      board.flag[0] = 1;
+      while (::poll(either, 2, -1) < 1) {
+      }
+      hangs.wait();
+    }
+    return answer_all(worker, listener, style, board);
+  };
+  ASSERT_TRUE(cluster.start(1, waiter));
+  ASSERT_TRUE(cluster.wait_until("worker 1 to be the first in line", [&] { return board.flag[0] != 0; }));
+  ASSERT_TRUE(cluster.start(1, waiter));
+  Crowd crowd;
+  for (int i = 0; i < 5; ++i) {
+    crowd.connect(cluster.address(), 1);
+    crowd.ask_all();
+    ASSERT_TRUE(cluster.wait_finished(crowd)) << "connection " << i;
+  }
+  EXPECT_EQ(crowd.per_worker().at(2), 5u);
+  hangs.open();
   cluster.expect_clean_shutdown();
 }
 
