@@ -36,16 +36,7 @@ TEST(Ideal, a_stopped_worker_takes_nothing_meanwhile) {
 }
 
 TEST(Ideal, mean_wait_of_one_server_with_fixed_service_is_pollaczek_khinchines) {
-  const Scenario fixed{.name = "",
-                       .sentence = "",
-                       .load = Load::open,
-                       .services = {{1, Law::fixed, 1}},
-                       .bursts = false,
-                       .requests = 1,
-                       .clients_per_worker = 0,
-                       .utilization = 0,
-                       .duration_s = 0,
-                       .compare_s = 0};
+  const Scenario fixed{.name = "", .sentence = "", .services = {{1, Law::fixed, 1}}, .utilization = 0, .duration_s = 0};
   const double rho = 0.7;
   const Trace trace = make_trace(fixed, 1, rho, {0, 1'000'000'000'000}, 11);
   const auto latencies_ns = simulate_ideal(trace, {.workers = 1});

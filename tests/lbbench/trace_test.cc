@@ -52,6 +52,15 @@ TEST(Trace, a_burst_has_one_connection_for_each_worker) {
   }
 }
 
+TEST(Trace, held_connections_ask_as_they_end_and_those_left_all_at_the_end) {
+  const auto& held = *find_scenario("held");
+  const Trace trace = make_trace(held, 8, 0, kPeriod, 1);
+  EXPECT_TRUE(std::ranges::all_of(trace, [](const Arrival& a) { return a.ask_ns() <= kPeriod.end_ns; }));
+  const auto last = std::ranges::count(trace, kPeriod.end_ns, &Arrival::ask_ns);
+  EXPECT_NEAR(static_cast<double>(last), 8.0 * held.held_per_worker, 80);
+  EXPECT_EQ(counted_period(held, kPeriod).warm_up_ns, kPeriod.end_ns);
+}
+
 TEST(Trace, a_closed_loop_has_none) { EXPECT_TRUE(make_trace(*find_scenario("connect"), 2, 0, kPeriod, 1).empty()); }
 
 TEST(Period, a_tenth_is_for_warming_up_within_limits) {

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <functional>
 
 #include "clock.hh"
 #include "promptness.hh"
@@ -41,6 +42,8 @@ Generator::Generator(const GeneratorPlan& plan)
     : plan_(plan), recorder_(plan.records), epoll_(epoll_create1(EPOLL_CLOEXEC)), clients_(clients_max(plan)) {
   be_prompt();
   for (size_t i = clients_.size(); i > 0; --i) free_.push_back(i - 1);
+  held_.reserve(plan_.trace.size());
+  client_of_.resize(plan_.trace.size());
 }
 
 uint64_t Generator::elapsed_ns() const { return now_ns() - plan_.origin_ns; }
@@ -53,6 +56,7 @@ int Generator::run() {
   while (!plan_.stop->load(std::memory_order_relaxed)) {
     const uint64_t now = elapsed_ns();
     begin_due(now);
+    ask_due(now);
     if (open_ == 0 && !may_begin(now)) break;
     wait(now);
     if (const uint64_t later = elapsed_ns(); later >= next_look_ns_) look_after_clients(later);
@@ -69,33 +73,57 @@ bool Generator::may_begin(uint64_t now) const {
 void Generator::begin_due(uint64_t now) {
   if (plan_.clients == 0) {
     for (; next_ < plan_.trace.size() && plan_.trace[next_].at_ns <= now; ++next_) {
-      begin(plan_.trace[next_].at_ns, now, plan_.trace[next_].service_ns);
+      begin(plan_.trace[next_], now);
       now = elapsed_ns();
     }
     return;
   }
   for (; open_ + resting_ < plan_.clients && may_begin(now); ++next_) {
-    begin(now, now, 0);
+    begin({.at_ns = now, .service_ns = 0}, now);
     now = elapsed_ns();
   }
 }
 
-void Generator::begin(uint64_t intended_ns, uint64_t now, uint64_t service_ns) {
-  recorder_.begun(next_, intended_ns, now);
+void Generator::begin(const Arrival& arrival, uint64_t now) {
+  recorder_.begun(next_, arrival.ask_ns(), now);
   if (free_.empty()) return recorder_.lost(next_, now, Outcome::not_begun);
   Client& client = clients_[free_.back()];
-  client = {.record = next_, .begun_ns = now, .service_ns = service_ns / plan_.requests, .requests_left = plan_.requests};
+  client = {.record = next_,
+            .begun_ns = arrival.ask_ns(),
+            .service_ns = arrival.service_ns / plan_.requests,
+            .requests_left = plan_.requests};
+  client.due = arrival.ask_ns() <= now;
   if (!open_socket(client)) {
     if (plan_.clients > 0) ++resting_;
     return recorder_.lost(next_, now, Outcome::not_begun);
   }
   free_.pop_back();
   ++open_;
-  // On loopback the handshake is often over by now; what happens first decides what to wait for.
-  if (!send_request(client) && client.fd < 0) return;
+  if (!client.due) {
+    client_of_[next_] = static_cast<size_t>(&client - clients_.data());
+    held_.emplace_back(arrival.ask_ns(), next_);
+    std::ranges::push_heap(held_, std::greater{});
+  } else if (!send_request(client) && client.fd < 0) {  // on loopback the handshake is often over by now
+    return;
+  }
   epoll_event event{.events = EPOLLIN | EPOLLET, .data = {.u64 = static_cast<uint64_t>(&client - clients_.data())}};
   if (!client.sent) event.events |= EPOLLOUT;
   if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, client.fd, &event) != 0) lose(client, Outcome::not_begun);
+}
+
+/// Of those held open, who has been lost meanwhile has another's client by now, or none.
+void Generator::ask_due(uint64_t now) {
+  while (!held_.empty() && held_.front().first <= now) {
+    const auto [ask_ns, record] = held_.front();
+    std::ranges::pop_heap(held_, std::greater{});
+    held_.pop_back();
+    Client& client = clients_[client_of_[record]];
+    if (client.fd < 0 || client.record != record) continue;
+    client.due = true;
+    recorder_.begun(record, ask_ns, now);
+    advance(client);
+    now = elapsed_ns();
+  }
 }
 
 bool Generator::open_socket(Client& client) const {
@@ -119,6 +147,7 @@ bool Generator::open_socket(Client& client) const {
 void Generator::wait(uint64_t now) {
   uint64_t until = std::max(next_look_ns_, now);
   if (plan_.clients == 0 && next_ < plan_.trace.size()) until = std::min(until, plan_.trace[next_].at_ns);
+  if (!held_.empty()) until = std::min(until, held_.front().first);
   const timespec timeout = to_timespec(until > now ? until - now : 0);
   std::array<epoll_event, kEventsMax> events;
   const int n = epoll_pwait2(epoll_.get(), events.data(), kEventsMax, &timeout, nullptr);
@@ -127,7 +156,7 @@ void Generator::wait(uint64_t now) {
 
 void Generator::advance(Client& client) {
   while (client.fd >= 0) {
-    if (!client.sent && !send_request(client)) return;
+    if (client.due && !client.sent && !send_request(client)) return;
     if (!read_answer(client)) return;
   }
 }

@@ -42,6 +42,7 @@ class Generator {
     int64_t error_ns = 0;     ///< sum over the requests
     unsigned requests_left = 0;
     size_t have = 0;        ///< bytes of the answer
+    bool due = false;       ///< it may ask
     bool sent = false;      ///< the current request
     bool answered = false;  ///< the last one; waits for the server's FIN
     Answer answer{};
@@ -49,7 +50,8 @@ class Generator {
 
   uint64_t elapsed_ns() const;
   void begin_due(uint64_t now_ns);
-  void begin(uint64_t intended_ns, uint64_t now_ns, uint64_t service_ns);
+  void begin(const Arrival& arrival, uint64_t now_ns);
+  void ask_due(uint64_t now_ns);
   bool open_socket(Client& client) const;
   void wait(uint64_t now_ns);
   void advance(Client& client);
@@ -65,8 +67,10 @@ class Generator {
   lb::UniqueFd epoll_;
   std::vector<Client> clients_;
   std::vector<size_t> free_;
-  size_t next_ = 0;       ///< record, and arrival, to begin next
-  size_t open_ = 0;       ///< connections begun and not ended
+  std::vector<std::pair<uint64_t, size_t>> held_;  ///< heap: when a connection is to ask, and its record
+  std::vector<size_t> client_of_;                  ///< held: by record
+  size_t next_ = 0;                                ///< record, and arrival, to begin next
+  size_t open_ = 0;                                ///< connections begun and not ended
   unsigned resting_ = 0;  ///< closed loop: clients that lost a connection and wait a little before the next
   uint64_t next_look_ns_ = 0;
 };

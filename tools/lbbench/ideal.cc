@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <numeric>
 #include <queue>
 
 namespace lbbench {
@@ -21,7 +22,7 @@ struct Alike {
     return begin >= absent_from_ns && begin < absent_to_ns ? absent_to_ns : begin;
   }
   uint64_t serve(const Arrival& arrival) {
-    const uint64_t end_ns = begin_ns(arrival.at_ns) + static_cast<uint64_t>(static_cast<double>(arrival.service_ns) * slowdown);
+    const uint64_t end_ns = begin_ns(arrival.ask_ns()) + static_cast<uint64_t>(static_cast<double>(arrival.service_ns) * slowdown);
     free_at_ns.pop();
     free_at_ns.push(end_ns);
     return end_ns;
@@ -46,11 +47,14 @@ std::vector<Alike> kinds_of(const Fleet& fleet) {
 
 std::vector<uint64_t> simulate_ideal(const Trace& trace, const Fleet& fleet) {
   auto kinds = kinds_of(fleet);
-  std::vector<uint64_t> latencies_ns;
-  latencies_ns.reserve(trace.size());
-  for (const auto& arrival : trace) {
-    const auto first = std::ranges::min_element(kinds, {}, [&](const Alike& kind) { return kind.begin_ns(arrival.at_ns); });
-    latencies_ns.push_back(first->serve(arrival) - arrival.at_ns);
+  std::vector<size_t> order(trace.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::ranges::stable_sort(order, {}, [&](size_t i) { return trace[i].ask_ns(); });
+  std::vector<uint64_t> latencies_ns(trace.size());
+  for (const size_t i : order) {
+    const Arrival& arrival = trace[i];
+    const auto first = std::ranges::min_element(kinds, {}, [&](const Alike& kind) { return kind.begin_ns(arrival.ask_ns()); });
+    latencies_ns[i] = first->serve(arrival) - arrival.ask_ns();
   }
   return latencies_ns;
 }

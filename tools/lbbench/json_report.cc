@@ -20,7 +20,7 @@ Json to_json(const Latency& ms) {
 Json extra_of(const RunResult& run, const Options& options) {
   Json extra{{"rung", run.rung},
              {"work", to_string(options.work)},
-             {"worker_model", to_string(options.worker_model)},
+             {"worker_model", to_string(options.model_of(*find_scenario(run.scenario)))},
              {"service_error_us", {{"median", run.service_error_us.median}, {"mean", run.service_error_us.mean}}},
              {"others_cpu", run.others_cpu},
              {"crashed_workers", run.crashed_workers},
@@ -32,7 +32,9 @@ Json extra_of(const RunResult& run, const Options& options) {
     extra["hang"] = {{"worker", run.hang->worker},
                      {"stopped_s", run.hang->stopped_s},
                      {"sent_after_0_2_s", run.hang->sent_after_notice},
-                     {"others_ms", to_json(run.hang->others)}};
+                     {"others_ms", to_json(run.hang->others)},
+                     {"without_ms", to_json(run.hang->without)}};
+  if (options.window) extra["window"] = *options.window;
   if (run.used_per_burst) extra["used_per_burst"] = *run.used_per_burst;
   return extra;
 }

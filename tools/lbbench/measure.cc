@@ -74,7 +74,7 @@ Latency measure_ideal(const Trace& trace, Period period, const Fleet& fleet) {
   const auto all_ns = simulate_ideal(trace, fleet);
   std::vector<uint64_t> counted_ns;
   for (size_t i = 0; i < trace.size(); ++i) {
-    if (trace[i].at_ns >= period.warm_up_ns) counted_ns.push_back(all_ns[i]);
+    if (trace[i].ask_ns() >= period.warm_up_ns) counted_ns.push_back(all_ns[i]);
   }
   return summarize(std::move(counted_ns));
 }

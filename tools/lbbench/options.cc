@@ -105,6 +105,10 @@ void add_run(CLI::App& app, Options& options) {
       ->check(within(0.1, 3600.0));
   add_choice(*run, "--work", options.work, kWork, "How a worker spends a service time; sleep models many cores on few");
   add_choice(*run, "--worker-model", options.worker_model, kWorkerModels, "How a worker takes connections");
+  run->add_option("--window", options.window,
+                  "Round-robin: connections handed to a worker that it has not taken (default: the library's)")
+      ->type_name("N")
+      ->check(within(1U, 32U));
   run->add_option("--repeat", options.repeat, "Measure all of it K times, policies in turn; medians are shown")
       ->type_name("K")
       ->check(within(1U, 1000U))
@@ -136,6 +140,10 @@ double Options::utilization_of(const Scenario& scenario) const { return utilizat
 unsigned Options::workers_of(const Scenario& scenario) const {
   const bool slept = work == Work::sleep && scenario.mean_service_ms() > 0;
   return workers.value_or(slept ? 8 : std::min(std::max(cpu_count(), 2U), kWorkersMax));
+}
+
+WorkerModel Options::model_of(const Scenario& scenario) const {
+  return scenario.held_per_worker > 0 ? WorkerModel::event_loop : worker_model;
 }
 
 std::variant<Options, Leave> parse_options(int argc, const char* const* argv) {

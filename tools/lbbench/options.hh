@@ -28,6 +28,7 @@ struct Options {
   std::optional<double> duration_s;
   Work work = Work::sleep;
   WorkerModel worker_model = WorkerModel::serial;
+  std::optional<unsigned> window;
   unsigned repeat = 1;
   uint64_t seed = 1;
   std::string json;  ///< a path, "-" for standard output, empty for none
@@ -36,6 +37,8 @@ struct Options {
   double utilization_of(const Scenario& scenario) const;
   /// 8 where service times are slept, so that a small machine can stand for a large one; else one for each CPU.
   unsigned workers_of(const Scenario& scenario) const;
+  /// Connections that are held open need workers that serve several at a time.
+  WorkerModel model_of(const Scenario& scenario) const;
 };
 
 constexpr unsigned kWorkersMax = 128;

@@ -58,13 +58,13 @@ Cell lost_cell(const Runs& runs) {
   return {std::to_string(lost)};
 }
 
-/// Of two runs in the same repeat, the ratio of their throughputs.
-std::vector<double> throughput_ratios(const Runs& runs, std::span<const RunResult> results) {
+/// Of two runs in the same repeat, the ratio of a figure to the kernel hash's.
+std::vector<double> ratios_to_hash(const Runs& runs, std::span<const RunResult> results, const Figure& figure) {
   std::vector<double> ratios;
   for (const auto* run : runs) {
     for (const auto& other : results) {
-      if (other.repeat == run->repeat && other.policy == kKernelHash && other.throughput_per_s > 0)
-        ratios.push_back(run->throughput_per_s / other.throughput_per_s);
+      if (other.repeat == run->repeat && other.policy == kKernelHash && figure(other) > 0)
+        ratios.push_back(figure(*run) / figure(other));
     }
   }
   return ratios;
@@ -90,6 +90,7 @@ Table open_table(const Scenario& scenario, std::span<const RunResult> results,
                               {"p99.9", Best::low}, {"max", Best::low, 2}, {"p99/ideal", Best::low}};
   if (repeated) columns.push_back({"min..max"});
   if (scenario.bursts) columns.push_back({"used", Best::high});
+  if (scenario.held_per_worker > 0) columns.insert(columns.end(), {{"stddev", Best::low}, {"/hash", Best::low}});
   columns.insert(columns.end(),
                  {{"conn/s", Best::none, 4}, {"share", Best::low, 1}, {"w us", Best::low}, {"p us", Best::none}, {"lost"}});
   Table table(columns);
@@ -105,6 +106,12 @@ Table open_table(const Scenario& scenario, std::span<const RunResult> results,
     row.push_back({in_short(median(ratios)), median(ratios)});
     if (repeated) row.push_back(range_cell(ratios));
     if (scenario.bursts) row.push_back(cell(runs, [](const RunResult& run) { return run.used_per_burst.value_or(0); }));
+    if (scenario.held_per_worker > 0) {
+      const auto stddev = [](const RunResult& run) { return run.share.stddev; };
+      row.push_back(cell(runs, stddev));
+      const auto over_hash = ratios_to_hash(runs, results, stddev);
+      row.push_back(over_hash.empty() ? Cell{"-"} : Cell{in_short(median(over_hash)), median(over_hash)});
+    }
     row.push_back(count_cell(runs, [](const RunResult& run) { return run.throughput_per_s; }));
     add_cost_cells(row, runs);
     table.add(row);
@@ -126,7 +133,7 @@ Table closed_table(std::span<const RunResult> results, const std::vector<std::pa
   Table table(columns);
   for (const auto& [policy, runs] : policies) {
     std::vector<Cell> row{{policy}, count_cell(runs, [](const RunResult& run) { return run.throughput_per_s; })};
-    const auto ratios = throughput_ratios(runs, results);
+    const auto ratios = ratios_to_hash(runs, results, [](const RunResult& run) { return run.throughput_per_s; });
     row.push_back(ratios.empty() ? Cell{"-"} : Cell{in_short(median(ratios)), median(ratios)});
     if (repeated) row.push_back(range_cell(ratios));
     for (const auto member : {&Latency::p50, &Latency::p99, &Latency::p99_9, &Latency::max})
@@ -138,10 +145,12 @@ Table closed_table(std::span<const RunResult> results, const std::vector<std::pa
 }
 
 std::string heading(const Scenario& scenario, const Options& options, const RunResult& any, unsigned repeats) {
-  std::string text = fmt::format("{} {} workers", any.workers, to_string(options.worker_model));
+  std::string text = fmt::format("{} {} workers", any.workers, to_string(options.model_of(scenario)));
   if (any.utilization)
     text += fmt::format(", utilization {:g} ({:.0f} connections/s), service by {}", *any.utilization,
                         arrival_rate_per_s(scenario, any.workers, *any.utilization), to_string(options.work));
+  if (scenario.held_per_worker > 0)
+    text += fmt::format(", each with {} connections open on average; stddev of how many at the end", scenario.held_per_worker);
   text += fmt::format("; {} x {:g} s, seed {}.", repeats, options.duration_of(scenario), options.seed);
   return wrap(fmt::format("{}: {}", scenario.name, scenario.sentence), "  ") + wrap(text, "");
 }
@@ -169,10 +178,12 @@ std::string notes_on(const Scenario& scenario, const std::string& policy, const 
     uint64_t sent = 0;
     for (const auto* run : runs) sent += run->hang->sent_after_notice;
     const double p99 = median(each(runs, [](const RunResult& run) { return run.hang->others.p99; }));
+    const double ratio = median(each(
+        runs, [](const RunResult& run) { return run.hang->without.p99 > 0 ? run.hang->others.p99 / run.hang->without.p99 : 0; }));
     note(
         fmt::format(": stopped a worker for {:.1f} s: {} connections went to it later than 0.2 s after that; p99 of those served "
-                    "by others {} ms",
-                    last.hang->stopped_s, sent, in_short(p99)));
+                    "by others {} ms, {} times what it is without the stop",
+                    last.hang->stopped_s, sent, in_short(p99), in_short(ratio)));
   }
   const auto worst = [&](const Figure& figure) { return std::ranges::max(each(runs, figure)); };
   std::vector<std::string> signs;

@@ -41,8 +41,9 @@ struct HangResult {
   uint32_t worker = 0;
   double stopped_s = 0;
   uint64_t sent_after_notice =
-      0;             ///< came 0.2 s or more after the stop and before the end, and waited for that worker all the same
-  Latency others{};  ///< of all connections that other workers served, those it left waiting among them
+      0;              ///< came 0.2 s or more after the stop and before the end, and waited for that worker all the same
+  Latency without{};  ///< of all connections of a run just before in which no worker was stopped
+  Latency others{};   ///< of all connections that other workers served, those it left waiting among them
 };
 
 /// One policy in one repeat of one scenario.

@@ -78,7 +78,8 @@ class Run {
   Run(const RunPlan& plan, const Tick& tick)
       : plan_(plan), tick_(tick), workers_(plan.options.workers_of(plan.scenario)),
         utilization_(plan.options.utilization_of(plan.scenario)), seed_(plan.options.seed + plan.repeat - 1),
-        period_(period_of(plan.options.duration_of(plan.scenario))), fleet_(fleet_of(plan.scenario, workers_, period_)),
+        period_(period_of(plan.options.duration_of(plan.scenario))),
+        fleet_(plan.calm ? calm(fleet_of(plan.scenario, workers_, period_)) : fleet_of(plan.scenario, workers_, period_)),
         trace_(make_trace(plan.scenario, workers_, utilization_, period_, seed_)), report_(1), stop_(1), began_ns_(now_ns()) {}
 
   ~Run() {
@@ -101,6 +102,11 @@ class Run {
   }
 
  private:
+  static Fleet calm(Fleet fleet) {
+    fleet.hang_from_ns = fleet.hang_to_ns = 0;
+    return fleet;
+  }
+
   using Outcome = std::variant<RunResult, RunFailure, Interrupted>;  // a RunResult here only means: go on
 
   bool tick() { return tick_(static_cast<double>(now_ns() - began_ns_) / 1e9); }
@@ -108,8 +114,8 @@ class Run {
   void start_server() {
     Pipe ready = Pipe::open();
     stop_pipe_ = Pipe::open();
-    const ServerPlan server{plan_.policy,          workers_,    plan_.options.work, plan_.options.worker_model,
-                            plan_.timer.median_ns, fleet_.slow, fleet_.slowdown};
+    const ServerPlan server{plan_.policy,          workers_,    plan_.options.work, plan_.options.model_of(plan_.scenario),
+                            plan_.timer.median_ns, fleet_.slow, fleet_.slowdown,    plan_.options.window};
     server_ = std::make_unique<Child>([&] {
       stop_pipe_.write.reset();
       ready.read.reset();
@@ -196,6 +202,7 @@ class Run {
   }
 
   RunResult measured() {
+    const Period counted = counted_period(plan_.scenario, period_);
     const ServerReport& report = report_[0];
     RunResult result;
     result.scenario = plan_.scenario.name;
@@ -208,13 +215,13 @@ class Run {
     result.repeat = plan_.repeat;
     result.crashed_workers = report.crashed_workers;
     if (plan_.scenario.load == Load::open) {
-      result.utilization = utilization_;
-      result.ideal = measure_ideal(trace_, period_, fleet_);
+      if (utilization_ > 0) result.utilization = utilization_;
+      result.ideal = measure_ideal(trace_, counted, fleet_);
     }
     const auto all = records_->all();
     const uint32_t last_id = report.worker_ids[report.workers - 1];
     const auto stopped = fleet_.hangs() ? std::optional(last_id) : std::nullopt;
-    measure(all, period_, {report.worker_ids.data(), report.workers}, result, stopped);
+    measure(all, counted, {report.worker_ids.data(), report.workers}, result, stopped);
     if (stopped_.to_ns != 0) result.hang = measure_hang(all, period_, last_id, stopped_.from_ns, stopped_.to_ns);
     if (plan_.scenario.bursts) result.used_per_burst = used_per_burst(all, period_, workers_);
     const uint64_t workers_ns = cpu_ns(worker_pids_) - workers_cpu_ns_;
@@ -260,14 +267,23 @@ class Run {
 
 std::variant<RunResult, RunFailure, Interrupted> run_once(const RunPlan& plan, const Tick& tick) {
   try {
-    return Run(plan, tick).go();
+    if (!plan.scenario.hangs || plan.calm) return Run(plan, tick).go();
+    RunPlan without = plan;
+    without.calm = true;
+    auto calm = Run(without, tick).go();
+    if (calm.index() != 0) return calm;
+    auto outcome = Run(plan, tick).go();
+    if (auto* result = std::get_if<RunResult>(&outcome); result != nullptr && result->hang)
+      result->hang->without = std::get<RunResult>(calm).latency;
+    return outcome;
   } catch (const std::exception& error) {
     return RunFailure{error.what()};
   }
 }
 
 double seconds_of(const Scenario& scenario, const Options& options) {
-  return static_cast<double>(period_of(options.duration_of(scenario)).end_ns) / 1e9 + kStartAndStopS;
+  const double once_s = static_cast<double>(period_of(options.duration_of(scenario)).end_ns) / 1e9 + kStartAndStopS;
+  return scenario.hangs ? 2 * once_s : once_s;
 }
 
 }  // namespace lbbench

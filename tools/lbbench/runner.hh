@@ -18,6 +18,7 @@ struct RunPlan {
   std::string policy;
   unsigned repeat;  ///< from 1
   TimerError timer;
+  bool calm = false;  ///< nobody is stopped, whatever the scenario says
 };
 
 struct RunFailure {
@@ -28,7 +29,8 @@ struct Interrupted {};
 /// Called every 0.1 s or so with the seconds since the start of the run; false ends it.
 using Tick = std::function<bool(double)>;
 
-/// Starts a server and the generators in processes of their own, lets the run take its time, and measures.
+/// Starts a server and the generators in processes of their own, lets the run take its time, and measures. Where the scenario stops
+/// a worker, the same without the stop comes first.
 std::variant<RunResult, RunFailure, Interrupted> run_once(const RunPlan& plan, const Tick& tick);
 
 /// How long `run_once` takes, about.

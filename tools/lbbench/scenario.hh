@@ -23,20 +23,25 @@ struct Service {
 struct Scenario {
   std::string name;
   std::string sentence;
-  Load load;
+  Load load = Load::open;
   std::vector<Service> services;
-  bool bursts;                  ///< open: as many connections as workers begin at one instant; otherwise Poisson, one by one
-  unsigned requests;            ///< per connection; its service time is divided evenly among them
-  unsigned clients_per_worker;  ///< closed: connections kept open
-  double utilization;           ///< open: of all workers, unless the user says otherwise
-  double duration_s;            ///< counted part, unless the user says otherwise
-  double compare_s;             ///< the same when lbbench is run with no argument; 0: left out there
-  double slow_share = 0;        ///< of the workers, rounded down: so many take `slowdown` times as long
+  bool bursts = false;              ///< open: as many connections as workers begin at one instant; otherwise Poisson, one by one
+  unsigned requests = 1;            ///< per connection; its service time is divided evenly among them
+  unsigned clients_per_worker = 0;  ///< closed: connections kept open
+  double utilization = 0.7;         ///< open: of all workers, unless the user says otherwise
+  double duration_s;                ///< counted part, unless the user says otherwise
+  double compare_s = 0;             ///< the same when lbbench is run with no argument; 0: left out there
+  double slow_share = 0;            ///< of the workers, rounded down: so many take `slowdown` times as long
   double slowdown = 1;
   bool hangs = false;  ///< one worker is stopped for the middle third of the counted part
+  /// Connections that a worker has open on average; they ask once, at the end of their lives, and those that are open at the end of
+  /// the run all at once. Only that burst counts. 0: every connection asks as it begins.
+  unsigned held_per_worker = 0;
+  std::vector<Service> lives{};  ///< held: how long a connection is open
 
   /// Mean of the mix.
   double mean_service_ms() const;
+  double mean_life_ms() const;
 };
 
 std::span<const Scenario> scenarios();

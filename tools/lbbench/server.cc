@@ -46,10 +46,10 @@ class Server {
   bool start() {
     const auto policy = lb::Policy::parse(plan_.policy);
     if (!policy) return failed(policy.error());
-    auto cluster = lb::Cluster::create(
-        {.workers = plan_.workers, .policy = *policy, .respawn = false, .on_event = [this](const lb::Event& event) {
-           on_event(event);
-         }});
+    lb::Options options{.workers = plan_.workers, .policy = *policy, .respawn = false};
+    options.on_event = [this](const lb::Event& event) { on_event(event); };
+    if (plan_.window) options.window = *plan_.window;
+    auto cluster = lb::Cluster::create(std::move(options));
     if (!cluster) return failed(cluster.error());
     cluster_.emplace(std::move(*cluster));
     for (unsigned i = 0; i < plan_.workers; ++i) {

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 
 #include "options.hh"
 
@@ -19,6 +20,7 @@ struct ServerPlan {
   int64_t timer_error_ns;
   unsigned slow_workers;  ///< the first so many take `slowdown` times as long
   double slowdown;
+  std::optional<unsigned> window;  ///< of round-robin, unless it is lb::Options' own
 };
 
 /// What the server tells about itself; lives in memory that it shares with the main process.

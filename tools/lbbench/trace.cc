@@ -16,10 +16,10 @@ double uniform(std::mt19937_64& random) { return static_cast<double>(random() >>
 
 double exponential(std::mt19937_64& random, double mean) { return -mean * std::log1p(-uniform(random)); }
 
-uint64_t draw_service_ns(const Scenario& scenario, std::mt19937_64& random) {
+uint64_t draw_ns(const std::vector<Service>& mix, std::mt19937_64& random) {
   double rest = uniform(random);
-  const Service* chosen = &scenario.services.back();
-  for (const auto& service : scenario.services) {
+  const Service* chosen = &mix.back();
+  for (const auto& service : mix) {
     rest -= service.share;
     if (rest < 0) {
       chosen = &service;
@@ -37,7 +37,12 @@ Period period_of(double counted_s) {
   return {static_cast<uint64_t>(warm_up_s * kNsPerS), static_cast<uint64_t>((warm_up_s + counted_s) * kNsPerS)};
 }
 
+Period counted_period(const Scenario& scenario, Period period) {
+  return scenario.held_per_worker > 0 ? Period{period.end_ns, period.end_ns} : period;
+}
+
 double arrival_rate_per_s(const Scenario& scenario, unsigned workers, double utilization) {
+  if (scenario.held_per_worker > 0) return scenario.held_per_worker * workers / (scenario.mean_life_ms() / 1e3);
   return fleet_of(scenario, workers, {}).capacity() * utilization / (scenario.mean_service_ms() / 1e3);
 }
 
@@ -62,7 +67,12 @@ Trace make_trace(const Scenario& scenario, unsigned workers, double utilization,
   while (true) {
     at_ns += scenario.bursts ? gap_ns : exponential(random, gap_ns);
     if (at_ns >= static_cast<double>(period.end_ns)) return trace;
-    for (unsigned i = 0; i < together; ++i) trace.push_back({static_cast<uint64_t>(at_ns), draw_service_ns(scenario, random)});
+    const auto begin_ns = static_cast<uint64_t>(at_ns);
+    for (unsigned i = 0; i < together; ++i) {
+      const uint64_t service_ns = draw_ns(scenario.services, random);
+      const uint64_t life_ns = scenario.lives.empty() ? 0 : draw_ns(scenario.lives, random);
+      trace.push_back({begin_ns, service_ns, std::min(life_ns, period.end_ns - begin_ns)});
+    }
   }
 }
 

@@ -10,8 +10,12 @@ namespace lbbench {
 
 /// One connection of an open loop.
 struct Arrival {
-  uint64_t at_ns;       ///< when it should begin, from the start of the run
-  uint64_t service_ns;  ///< how long it keeps a worker, all its requests together
+  uint64_t at_ns;        ///< when it should begin, from the start of the run
+  uint64_t service_ns;   ///< how long it keeps a worker, all its requests together
+  uint64_t life_ns = 0;  ///< how long it is held open before it asks
+
+  /// When its first request is due; from then on its latency counts.
+  uint64_t ask_ns() const { return at_ns + life_ns; }
 };
 
 /// The arrivals of one run, fixed before it begins: every policy and the ideal get the same.
@@ -25,6 +29,8 @@ struct Period {
 
 /// A tenth more than the counted part, within 0.1 s and 1 s.
 Period period_of(double counted_s);
+/// From when records count: under `held`, the burst at the end alone.
+Period counted_period(const Scenario& scenario, Period period);
 
 /// The workers as a scenario has them: some slow, one absent for a while.
 struct Fleet {
@@ -41,7 +47,7 @@ struct Fleet {
 };
 Fleet fleet_of(const Scenario& scenario, unsigned workers, Period period);
 
-/// Connections a second that keep `workers` busy for `utilization` of the time.
+/// Connections a second that keep `workers` busy for `utilization` of the time; or that make as many as are to be held open.
 double arrival_rate_per_s(const Scenario& scenario, unsigned workers, double utilization);
 
 /// The same arguments give the same trace on every machine.
