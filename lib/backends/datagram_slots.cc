@@ -187,6 +187,7 @@ void DatagramSlots::look_at(uint32_t index) noexcept {
 
 void DatagramSlots::describe(EndpointStatus& status) const {
   status.reason = reason_;
+  if (program_) status.outcomes = outcomes_of(*program_);
   status.effective = {Backend::reuseport, program_ ? selector() : Selector::hash};
   status.rung = !program_                                                    ? "kernel hash"
                 : program_->rung() == ReuseportProgram::Rung::kernel_backlog ? "eBPF, flows and receive queues"
@@ -200,7 +201,7 @@ void DatagramSlots::describe(EndpointStatus& status) const {
     if (!slot.seat) continue;
     const auto& cell = around_.scoreboard.page(i).cells[request_.cell];
     const uint64_t picks = program_ ? atomic(program_->picks()[i].picks).load() : 0;
-    status.workers.push_back({slot.seat->worker, i, atomic(cell.accepted).load(), queue.bytes, picks});
+    status.workers.push_back({slot.seat->worker, i, atomic(cell.accepted).load(), queue.bytes, picks, slot.hung});
   }
 }
 

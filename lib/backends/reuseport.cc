@@ -247,6 +247,7 @@ void ReuseportBackend::describe(EndpointStatus& status) const {
     const bool top = program_->rung() == ReuseportProgram::Rung::kernel_backlog;
     status.effective = {Backend::reuseport, selector()};
     status.rung = top ? "eBPF, kernel backlog" : "eBPF, in flight";
+    status.outcomes = outcomes_of(*program_);
   } else {
     status.effective = {Backend::reuseport, classic_ ? Selector::random : Selector::hash};
     status.rung = classic_ ? "classic BPF" : "kernel hash";
@@ -259,7 +260,7 @@ void ReuseportBackend::describe(EndpointStatus& status) const {
     if (!slot.seat) continue;
     const auto& cell = around_.scoreboard.page(i).cells[request_.cell];
     const uint64_t picks = program_ ? atomic(program_->picks()[i].picks).load() : 0;
-    status.workers.push_back({slot.seat->worker, i, atomic(cell.accepted).load(), backlog, picks});
+    status.workers.push_back({slot.seat->worker, i, atomic(cell.accepted).load(), backlog, picks, slot.hung});
   }
 }
 

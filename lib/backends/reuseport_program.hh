@@ -5,8 +5,10 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include <lb/result.hh>
+#include <lb/status.hh>
 #include <lb/unique_fd.hh>
 
 #include "lb_reuseport.h"
@@ -54,5 +56,8 @@ class ReuseportProgram {
   /// Times that the program left by each lb_exit, summed over the CPUs.
   virtual std::array<uint64_t, LB_EXIT_COUNT> exits() const noexcept = 0;
 };
+
+/// The same with their names, for the status.
+std::vector<PickOutcome> outcomes_of(const ReuseportProgram& program);
 
 }  // namespace lb

@@ -98,6 +98,7 @@ void RoundRobinBackend::turn() noexcept {
     const bool others = std::any_of(peers_.begin(), peers_.end(), [&](auto& p) { return has_room(*p, now); });
     if (!others) continue;
     take_back(*peer);
+    peer->stalled_at = heartbeat(*peer);
     peer->paused_until_ns = now + peer->stall_pause_ns;
     peer->stall_pause_ns = std::min(peer->stall_pause_ns * 2, kStallPauseMax_ns);
   }
@@ -191,7 +192,8 @@ void RoundRobinBackend::describe(EndpointStatus& status) const {
     const auto& cell = around_.scoreboard.page(peer->seat.slot).cells[request_.cell];
     const auto untaken = static_cast<uint32_t>(std::count_if(
         peer->handed.begin(), peer->handed.end(), [](const Handed& handed) { return handed.claim.state() == LB_CLAIM_SENT; }));
-    status.workers.push_back({peer->seat.worker, peer->seat.slot, atomic(cell.accepted).load(), untaken, peer->picks});
+    status.workers.push_back({peer->seat.worker, peer->seat.slot, atomic(cell.accepted).load(), untaken, peer->picks,
+                              peer->stalled_at == heartbeat(*peer)});
   }
 }
 

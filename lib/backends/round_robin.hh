@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "backends/backend.hh"
@@ -57,7 +58,8 @@ class RoundRobinBackend final : public EndpointBackend {
     uint64_t picks = 0;
     uint64_t paused_until_ns = 0;  // it sat on hand-offs, refused them or cannot be sent to
     uint64_t stall_pause_ns = kStallPauseMin_ns;
-    HandoffPacket packet;  // being filled for it, with the descriptors that go with it
+    std::optional<uint64_t> stalled_at;  // its heartbeat when it sat on hand-offs: until that moves, it is hung
+    HandoffPacket packet;                // being filled for it, with the descriptors that go with it
     int packed[kHandoffBatchMax] = {};
     bool ready = false;
     bool had_room = false;  // custom: when the selector was asked last
@@ -86,6 +88,7 @@ class RoundRobinBackend final : public EndpointBackend {
   Candidate* ask(const Waiting& waiting, uint64_t now) noexcept;
   void publish() noexcept;
   uint32_t load(const Peer& peer) const noexcept { return in_flight_of(around_.scoreboard.page(peer.seat.slot)); }
+  uint64_t heartbeat(const Peer& peer) const noexcept { return atomic(around_.scoreboard.page(peer.seat.slot).heartbeat).load(); }
   size_t spare(const Peer& peer) const noexcept;
   void ask_for_a_ring(Peer& peer) noexcept;
   std::span<__u32> claims(const Peer& peer) noexcept { return around_.scoreboard.page(peer.seat.slot).claims; }

@@ -55,6 +55,35 @@ TEST_P(Stalled, what_waits_for_a_worker_that_is_stopped_while_busy_goes_to_anoth
   cluster.expect_clean_shutdown();
 }
 
+TEST_P(Stalled, worker_that_is_stopped_is_hung_in_the_status_until_it_goes_on) {
+  if (Policy::parse(policy())->backend == Backend::shared) GTEST_SKIP() << "nothing waits for one worker alone: nobody can tell";
+  TestCluster cluster(policy());
+  ASSERT_TRUE(cluster.start(2, Style::blocking));
+  const auto hung = [&] {
+    for (const auto& load : cluster.endpoint().workers) {
+      if (load.worker == 1) return load.hung;
+    }
+    return false;
+  };
+  EXPECT_FALSE(hung());
+  const auto pid = cluster.worker(1).pid;
+  stop_process(pid);
+  Crowd crowd;
+  EXPECT_TRUE(cluster.wait_until(
+      "the status to say so",
+      [&] {
+        if (crowd.all(Client::State::finished)) crowd.connect(cluster.address(), 10);
+        crowd.ask_all();
+        return hung();
+      },
+      &crowd));
+  ::kill(pid, SIGCONT);
+  EXPECT_TRUE(cluster.wait_until(
+      "it to be back", [&] { return !hung(); }, &crowd));
+  EXPECT_TRUE(cluster.wait_finished(crowd));
+  cluster.expect_clean_shutdown();
+}
+
 TEST_P(StalledEveryWay, worker_without_free_descriptors_leaves_connections_to_others_and_recovers) {
   TestCluster cluster(policy());
   ASSERT_TRUE(cluster.start(2, style()));

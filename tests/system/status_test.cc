@@ -67,6 +67,9 @@ TEST_P(StatusOf, picks_are_counted_where_somebody_picks) {
   uint64_t picks = 0;
   for (const auto& worker : endpoint.workers) picks += worker.picks;
   const bool program = endpoint.rung.rfind("eBPF", 0) == 0;
+  uint64_t by_outcome = 0;
+  for (const auto& outcome : endpoint.outcomes) by_outcome += outcome.name == "stray" ? 0 : outcome.count;
+  EXPECT_EQ(by_outcome, program ? picks : 0);
   if (program || endpoint.effective.backend == Backend::round_robin) {
     EXPECT_GE(picks, 90u);
     EXPECT_LE(picks, 91u);  // a SYN that is sent again is picked again

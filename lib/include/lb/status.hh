@@ -31,6 +31,13 @@ struct WorkerLoad {
                           ///< `udp://`: bytes of memory that its socket's receive queue takes
   uint64_t picks = 0;     ///< times that its slot was picked: by the program (reuseport; for a flow on `udp://`), by the primary
                           ///< (round-robin)
+  bool hung = false;      ///< it does not come for what waits for it, so nothing new goes to it; under `shared` nobody can tell
+};
+
+/// How often the selection program (reuseport with eBPF) left by one of its ways out: "picked", "single", "no_ready", ...
+struct PickOutcome {
+  std::string name;
+  uint64_t count = 0;
 };
 
 struct EndpointStatus {
@@ -49,6 +56,7 @@ struct EndpointStatus {
   uint64_t retried = 0;    ///< times that the primary put off accepting or handing on: no descriptors, memory or room in a channel
   uint64_t bad_picks = 0;  ///< answers of Options::selector that could not be followed
   std::vector<WorkerLoad> workers;
+  std::vector<PickOutcome> outcomes{};  ///< each way out of the program (bpf/lb_reuseport.h: lb_exit); empty where there is none
 };
 
 struct WorkerStatus {
