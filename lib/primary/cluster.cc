@@ -111,6 +111,7 @@ Result<void> Cluster::Impl::open(bool strict) noexcept {
   };
   loop_->woke = [&awake] { awake.store(1); };
 
+  if (auto opened = open_admin_socket(); !opened) return opened;
   auto inherited = InheritedSockets::take();  // last: whoever tries again after an error finds the environment untouched
   if (!inherited) return inherited.error();
   inherited_ = std::move(*inherited);
@@ -128,6 +129,7 @@ void Cluster::Impl::abandon() noexcept {
   abandoned_ = true;
   *self_ = nullptr;
   loop_->abandon();
+  admin_.reset();
   listeners_.reset();
   supervisor_.reset();
   around_.reset();
@@ -184,6 +186,7 @@ Result<void> Cluster::Impl::turn(milliseconds timeout) noexcept {
   listeners_->turn();
   tell_drains();
   advance_shutdown();
+  if (admin_) admin_->turn();
   advance_roll();              // forks: outside any callback
   supervisor_->respawn_due();  // so does this
   tell_spawned();
@@ -210,7 +213,8 @@ void Cluster::Impl::wake_poller() noexcept {
 
 int Cluster::Impl::next_turn_ms() const noexcept {
   int next = phase_ == Phase::closing ? kClosingPoll_ms : options_.reap_orphans ? kOrphansPoll_ms : -1;
-  for (const int wanted : {supervisor_->next_turn_ms(), const_cast<Listeners&>(*listeners_).next_turn_ms(), roll_turn_ms()})
+  for (const int wanted : {supervisor_->next_turn_ms(), const_cast<Listeners&>(*listeners_).next_turn_ms(), roll_turn_ms(),
+                           admin_ ? admin_->next_turn_ms() : -1})
     if (wanted >= 0 && (next < 0 || wanted < next)) next = wanted;
   return next;
 }

@@ -7,6 +7,7 @@
 
 #include <lb/cluster.hh>
 
+#include "primary/admin_socket.hh"
 #include "primary/listeners.hh"
 #include "primary/roll.hh"
 #include "primary/supervisor.hh"
@@ -92,6 +93,9 @@ class LB_HIDDEN Cluster::Impl {
   void tell_roll(Event::Kind kind, const WorkerRecord* fresh = nullptr, uint32_t replaced = 0) noexcept;
   void advance_shutdown() noexcept;
   int next_turn_ms() const noexcept;
+  Result<void> open_admin_socket() noexcept;
+  std::string administer(std::string_view line);
+  std::string tell_status() const;
   void emit(Event::Kind kind, WorkerRecord& worker, Event event = {}) noexcept;
 
   Options options_;
@@ -107,6 +111,7 @@ class LB_HIDDEN Cluster::Impl {
   std::optional<Surroundings> around_;
   std::optional<Supervisor> supervisor_;
   std::optional<Listeners> listeners_;
+  std::unique_ptr<AdminSocket> admin_;                           // null: nobody asked for one
   std::shared_ptr<Impl*> self_ = std::make_shared<Impl*>(this);  // for who may outlive us: null once we are gone
   UniqueFd alarm_;                                               // timerfd: wakes a caller who waits on fd()
   bool alarm_set_ = false;

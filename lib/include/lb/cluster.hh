@@ -92,6 +92,10 @@ struct Options {
   uint32_t max_in_flight = 0;
   /// The rule of the policy `round-robin:custom`, which is an error (EINVAL) without it. Unused under all others.
   SelectorFunction selector{};
+  /// Where lbctl asks: the path of a UNIX socket, absolute, or "@name" for an abstract one; empty: none. LB_ADMIN_SOCKET overrides it.
+  /// The path has mode 0600, and only this user and root are answered (SO_PEERCRED, unix(7)). What a dead primary left there is
+  /// replaced; it goes with the cluster. Errors of Cluster::create: EADDRINUSE if a server lives there, and bind(2)'s.
+  std::string admin_socket{};
   /// Called in the primary, from `run` or `poll`. It must not call back into the Cluster.
   std::function<void(const Event&)> on_event{};
   /// Takes the messages that workers send (Worker::send), from `run` or `poll`, in the order in which each worker sent them and

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT
+// What operators may ask of the primary through its admin socket. Every answer is an object: "lb", the protocol's version, and "ok";
+// where that is false, "error" says why.
+#include <unistd.h>
+
+#include <cstdlib>
+
+#include <lb/version.hh>
+
+#include "primary/admin_request.hh"
+#include "primary/cluster_impl.hh"
+#include "primary/status_json.hh"
+#include "sys/process.hh"
+
+namespace lb {
+namespace {
+
+constexpr uint32_t kVersion = 1;
+
+JsonWriter begin_answer(bool ok) {
+  JsonWriter json;
+  json.begin_object().member("lb", kVersion).member("ok", ok);
+  return json;
+}
+
+std::string refusal(std::string_view why) { return begin_answer(false).member("error", why).end_object().take(); }
+
+}  // namespace
+
+Result<void> Cluster::Impl::open_admin_socket() noexcept {
+  const char* asked = ::getenv("LB_ADMIN_SOCKET");
+  const std::string path = asked != nullptr ? asked : options_.admin_socket;
+  if (path.empty()) return {};
+  auto socket = AdminSocket::open(*loop_, path, [this](std::string_view request) { return administer(request); });
+  if (!socket) return socket.error();
+  admin_ = std::move(*socket);
+  return {};
+}
+
+std::string Cluster::Impl::administer(std::string_view line) {
+  const auto parsed = parse_admin_request(line);
+  if (const auto* wrong = std::get_if<std::string>(&parsed)) return refusal(*wrong);
+  const auto& request = std::get<AdminRequest>(parsed);
+  switch (request.verb) {
+    case AdminRequest::Verb::status:
+      return tell_status();
+    case AdminRequest::Verb::drain: {
+      const WorkerRecord* worker = find(request.worker);
+      if (worker == nullptr) return refusal("there is no worker " + std::to_string(request.worker));
+      if (auto drained = drain(request.worker, request.deadline.value_or(options_.drain_deadline)); !drained)
+        return refusal(drained.error().message());
+      return begin_answer(true).end_object().take();
+    }
+  }
+  return refusal("unknown request");
+}
+
+std::string Cluster::Impl::tell_status() const {
+  JsonWriter json = begin_answer(true);
+  json.key("primary").begin_object();
+  json.member("pid", static_cast<uint64_t>(::getpid())).member("version", LB_VERSION);
+  json.member("now_ms", now_ns() / 1'000'000).member("state", phase_ == Phase::serving ? "serving" : "draining");
+  json.end_object();
+  write_status(json, status());
+  return json.end_object().take();
+}
+
+}  // namespace lb

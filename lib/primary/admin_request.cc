@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MIT
+#include "primary/admin_request.hh"
+
+#include <charconv>
+#include <vector>
+
+namespace lb {
+namespace {
+
+constexpr size_t kWordsMax = 8;
+constexpr const char* kVerbs = "status, drain";
+
+std::vector<std::string_view> split(std::string_view line) {
+  std::vector<std::string_view> words;
+  while (!line.empty() && words.size() <= kWordsMax) {
+    const size_t end = std::min(line.find(' '), line.size());
+    if (end != 0) words.push_back(line.substr(0, end));
+    line.remove_prefix(std::min(end + 1, line.size()));
+  }
+  return words;
+}
+
+template <class Number>
+std::optional<Number> number(std::string_view word) {
+  Number value{};
+  const auto [end, status] = std::from_chars(word.data(), word.data() + word.size(), value);
+  if (word.empty() || status != std::errc{} || end != word.data() + word.size()) return std::nullopt;
+  return value;
+}
+
+std::string quoted(std::string_view word) { return "\"" + std::string(word.substr(0, 64)) + "\""; }
+
+std::variant<AdminRequest, std::string> parse_drain(const std::vector<std::string_view>& words) {
+  if (words.size() != 3 && words.size() != 4) return "drain takes a worker's id and, if you like, a deadline in ms";
+  AdminRequest request{AdminRequest::Verb::drain};
+  const auto worker = number<uint32_t>(words[2]);
+  if (!worker) return quoted(words[2]) + " is no worker's id";
+  request.worker = *worker;
+  if (words.size() == 3) return request;
+  const auto deadline = number<uint32_t>(words[3]);
+  if (!deadline) return quoted(words[3]) + " is no deadline in ms";
+  request.deadline = std::chrono::milliseconds(*deadline);
+  return request;
+}
+
+}  // namespace
+
+std::variant<AdminRequest, std::string> parse_admin_request(std::string_view line) {
+  const auto words = split(line);
+  if (words.empty() || words[0] != kAdminProtocol)
+    return "this primary speaks " + std::string(kAdminProtocol) + ": a request is \"" + std::string(kAdminProtocol) +
+           " VERB [ARGUMENT...]\", VERB one of: " + kVerbs;
+  const std::string_view verb = words.size() > 1 ? words[1] : std::string_view();
+  if (verb == "status") {
+    if (words.size() != 2) return "status takes no argument";
+    return AdminRequest{AdminRequest::Verb::status};
+  }
+  if (verb == "drain") return parse_drain(words);
+  return "unknown request " + quoted(verb) + "; one of: " + kVerbs;
+}
+
+}  // namespace lb

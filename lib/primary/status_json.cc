@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: MIT
+#include "primary/status_json.hh"
+
+namespace lb {
+namespace {
+
+void write(JsonWriter& json, const WorkerLoad& load) {
+  json.begin_object()
+      .member("worker", load.worker)
+      .member("slot", load.slot)
+      .member("accepted", load.accepted)
+      .member("backlog", load.backlog)
+      .member("picks", load.picks)
+      .member("hung", load.hung)
+      .end_object();
+}
+
+void write(JsonWriter& json, const EndpointStatus& endpoint) {
+  json.begin_object()
+      .member("asked", endpoint.asked.to_string())
+      .member("address", endpoint.address.to_string())
+      .member("requested", endpoint.requested.to_string())
+      .member("effective", endpoint.effective.to_string())
+      .member("rung", endpoint.rung)
+      .member("reason", endpoint.reason)
+      .member("queued", endpoint.queued)
+      .member("queue_age_ms", endpoint.queue_age_ms)
+      .member("lost", endpoint.lost)
+      .member("retried", endpoint.retried)
+      .member("bad_picks", endpoint.bad_picks);
+  json.key("outcomes").begin_object();
+  for (const auto& outcome : endpoint.outcomes) json.member(outcome.name, outcome.count);
+  json.end_object().key("workers").begin_array();
+  for (const auto& load : endpoint.workers) write(json, load);
+  json.end_array().end_object();
+}
+
+void write(JsonWriter& json, const WorkerStatus& worker) {
+  json.begin_object()
+      .member("id", worker.id)
+      .member("pid", static_cast<uint64_t>(worker.pid))
+      .member("slot", worker.slot)
+      .member("state", to_string(worker.state))
+      .member("kind", to_string(worker.kind))
+      .member("in_flight", worker.in_flight)
+      .member("accepted", worker.accepted)
+      .member("connected", worker.connected)
+      .end_object();
+}
+
+}  // namespace
+
+void write_status(JsonWriter& json, const Status& status) {
+  json.key("endpoints").begin_array();
+  for (const auto& endpoint : status.endpoints) write(json, endpoint);
+  json.end_array().key("workers").begin_array();
+  for (const auto& worker : status.workers) write(json, worker);
+  json.end_array();
+}
+
+}  // namespace lb
