@@ -16,10 +16,10 @@ namespace {
 
 constexpr size_t kClientsMax = 8;  // at a time; the others wait in the listening socket's queue
 constexpr int kBacklog = 16;
-constexpr int kEventsInTurnMax = 4;                    // so that operators cannot keep the primary from its work
-constexpr uint64_t kPatience_ns = 2'000'000'000;       // for a client, from its connect to the last byte of its answer
-constexpr uint64_t kAcceptPause_ns = 1'000'000'000;    // after running out of descriptors or memory
-constexpr uint64_t kListener = 0;                      // clients count from 1
+constexpr int kEventsInTurnMax = 4;                  // so that operators cannot keep the primary from its work
+constexpr uint64_t kPatience_ns = 2'000'000'000;     // for a client, from its connect to the last byte of its answer
+constexpr uint64_t kAcceptPause_ns = 1'000'000'000;  // after running out of descriptors or memory
+constexpr uint64_t kListener = 0;                    // clients count from 1
 
 /// This user or root (SO_PEERCRED, unix(7)). Who may not write to the path has not come this far; an abstract name has no mode.
 bool may_ask(int fd) noexcept {
@@ -95,7 +95,8 @@ void AdminSocket::serve(Client& client) noexcept {
 }
 
 void AdminSocket::receive(Client& client) noexcept try {
-  const auto got = ::recv(client.fd.get(), client.request.data() + client.received, client.request.size() - client.received, MSG_DONTWAIT);
+  const auto got =
+      ::recv(client.fd.get(), client.request.data() + client.received, client.request.size() - client.received, MSG_DONTWAIT);
   if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
   if (got <= 0) return client.fd.reset();  // it has gone
   client.received += static_cast<size_t>(got);
@@ -109,8 +110,8 @@ void AdminSocket::receive(Client& client) noexcept try {
 }
 
 void AdminSocket::send(Client& client) noexcept {
-  const auto sent = ::send(client.fd.get(), client.answer.data() + client.sent, client.answer.size() - client.sent,
-                           MSG_DONTWAIT | MSG_NOSIGNAL);
+  const auto sent =
+      ::send(client.fd.get(), client.answer.data() + client.sent, client.answer.size() - client.sent, MSG_DONTWAIT | MSG_NOSIGNAL);
   if (sent < 0 && errno != EAGAIN && errno != EINTR) return client.fd.reset();
   client.sent += sent > 0 ? static_cast<size_t>(sent) : 0;
   if (client.sent == client.answer.size() || !watch(EPOLL_CTL_MOD, client.fd.get(), EPOLLOUT, client.id)) client.fd.reset();

@@ -57,8 +57,8 @@ class AdminSocket {
   Answer answer_;
   std::vector<std::unique_ptr<Client>> clients_;
   uint64_t last_id_ = 0;
-  bool listening_ = false;   // else as many clients as may be are here, or accepting failed
-  uint64_t retry_ns_ = 0;  // when to accept again after it failed; 0: it has not
+  bool listening_ = false;  // else as many clients as may be are here, or accepting failed
+  uint64_t retry_ns_ = 0;   // when to accept again after it failed; 0: it has not
 };
 
 }  // namespace lb

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: MIT
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <cstdio>
+#include <lb/version.hh>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <sstream>
+
+#include "client.hh"
+#include "metrics.hh"
+#include "serve.hh"
+#include "snapshot.hh"
+#include "status.hh"
+
+namespace lbctl {
+namespace {
+
+constexpr const char* kFooter =
+    "Exit code: 0 done; 1 the primary refused, or it failed; 2 wrong use; 3 the primary cannot be reached.\n"
+    "The server must have an admin socket: start it with LB_ADMIN_SOCKET=PATH, or set Options::admin_socket.";
+
+struct Arguments {
+  std::string socket;
+  double timeout_s = 5;
+  bool json = false;
+  std::string listen;
+  uint32_t worker = 0;
+  std::optional<double> deadline_s;
+};
+
+/// CLI::Range lets NaN through, and CLI11 reads "-1" as a huge unsigned number.
+template <class Number>
+CLI::Validator within(Number least, Number most) {
+  const auto check = [=](const std::string& text) -> std::string {
+    Number number{};
+    const bool sign = text.starts_with('-');
+    if (!sign && CLI::detail::lexical_cast(text, number) && number >= least && number <= most) return "";
+    return fmt::format("\"{}\" is not a number from {} to {}", text, least, most);
+  };
+  return {check, ""};
+}
+
+Primary primary_of(const Arguments& given) {
+  if (given.socket.empty()) throw Failure(kWrongUse, "which primary? Give --socket PATH, or set LB_ADMIN_SOCKET");
+  return {given.socket, std::chrono::milliseconds(static_cast<int64_t>(given.timeout_s * 1000))};
+}
+
+void show_status(const Arguments& given) {
+  const auto answer = primary_of(given).ask("status");
+  fmt::print("{}", given.json ? answer.dump(2) + "\n" : status_text(Snapshot::parse(answer)));
+}
+
+void show_metrics(const Arguments& given) {
+  const auto primary = primary_of(given);
+  if (!given.listen.empty()) return serve_metrics(primary, given.listen);
+  fmt::print("{}", metrics_text(Snapshot::parse(primary.ask("status"))));
+}
+
+void drain(const Arguments& given) {
+  auto request = fmt::format("drain {}", given.worker);
+  if (given.deadline_s) request += fmt::format(" {}", static_cast<uint32_t>(*given.deadline_s * 1000));
+  (void)primary_of(given).ask(request);
+  fmt::print("worker {} drains\n", given.worker);
+}
+
+void add_commands(CLI::App& app, Arguments& given) {
+  auto* status = app.add_subcommand("status", "Endpoints with their policies, and the workers");
+  status->add_flag("--json", given.json, "As JSON, with the names of <lb/status.hh>");
+  status->final_callback([&] { show_status(given); });
+
+  auto* drain_command = app.add_subcommand("drain", "Let one worker finish what it has and leave; it is not replaced");
+  drain_command->add_option("WORKER", given.worker, "Its id, as status shows it")
+      ->required()
+      ->check(within(1U, std::numeric_limits<uint32_t>::max()));
+  drain_command->add_option("--deadline", given.deadline_s, "Seconds after which it is killed (default: the server's)")
+      ->type_name("S")
+      ->check(within(0.0, 1e6));
+  drain_command->final_callback([&] { drain(given); });
+
+  auto* metrics = app.add_subcommand("metrics", "All figures in Prometheus's text format");
+  metrics->add_option("--listen", given.listen, "Serve them at http://ADDR:PORT/metrics until SIGINT or SIGTERM; port 0 takes any")
+      ->type_name("ADDR:PORT")
+      ->check(CLI::Validator(check_listen, ""));
+  metrics->final_callback([&] { show_metrics(given); });
+}
+
+int run(int argc, char** argv) {
+  Arguments given;
+  CLI::App app("Shows and steers a running cluster of liblb.", "lbctl");
+  app.set_version_flag("--version", std::string("lbctl ") + LB_VERSION);
+  app.require_subcommand(1);
+  app.fallthrough();
+  app.footer(kFooter);
+  app.add_option("--socket", given.socket, "The primary's admin socket: a path, or @NAME")
+      ->type_name("PATH")
+      ->envname("LB_ADMIN_SOCKET");
+  app.add_option("--timeout", given.timeout_s, "How long to wait for an answer")
+      ->type_name("S")
+      ->check(within(0.001, 3600.0))
+      ->capture_default_str();
+  add_commands(app, given);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    std::ostringstream out;
+    std::ostringstream err;
+    if (app.exit(error, out, err) == 0) return fmt::print("{}", out.str()), kDone;
+    if (!app.get_subcommands().empty()) return fmt::print(stderr, "lbctl: {}", err.str()), kWrongUse;
+    const auto extras = app.remaining();
+    fmt::print(stderr, "lbctl: {}\n\n{}", extras.empty() ? error.what() : fmt::format("unknown command \"{}\"", extras.front()),
+               app.help());
+    return kWrongUse;
+  }
+  return std::fflush(stdout) == 0 ? kDone : kRefused;
+}
+
+}  // namespace
+}  // namespace lbctl
+
+int main(int argc, char** argv) {
+  try {
+    return lbctl::run(argc, argv);
+  } catch (const lbctl::Failure& failure) {
+    fmt::print(stderr, "lbctl: {}\n", failure.what());
+    return failure.code;
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "lbctl: {}\n", error.what());
+    return lbctl::kRefused;
+  }
+}

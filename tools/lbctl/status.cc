@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT
+#include "status.hh"
+
+#include <fmt/format.h>
+
+#include <iterator>
+
+namespace lbctl {
+namespace {
+
+void add_endpoint(std::string& text, const Endpoint& endpoint, const Snapshot& snapshot) {
+  const auto out = std::back_inserter(text);
+  const char* unit = endpoint.datagrams() ? " bytes" : "";
+  fmt::format_to(out, "\n{}\n  policy {}\n  queued {}{}", endpoint.address, policy_text(endpoint), endpoint.queued, unit);
+  if (endpoint.queue_age_ms != 0) fmt::format_to(out, ", oldest {} ms", endpoint.queue_age_ms);
+  fmt::format_to(out, "; lost {}; retried {}", endpoint.lost, endpoint.retried);
+  if (endpoint.bad_picks != 0) fmt::format_to(out, "; bad picks {}", endpoint.bad_picks);
+  for (const char* before = "\n  picks by outcome: "; const auto& [name, count] : endpoint.outcomes) {
+    if (count == 0) continue;
+    fmt::format_to(out, "{}{} {}", before, name, count);
+    before = ", ";
+  }
+  fmt::format_to(out, "\n  {:>6} {:>8}  {:<10} {:>9} {:>12} {:>9} {:>12}  {}\n", "WORKER", "PID", "STATE", "IN FLIGHT", "ACCEPTED",
+                 "BACKLOG", "PICKS", "HUNG");
+  for (const auto& load : endpoint.workers) {
+    const Worker* worker = snapshot.find(load.worker);
+    if (worker == nullptr) continue;
+    fmt::format_to(out, "  {:>6} {:>8}  {:<10} {:>9} {:>12} {:>9} {:>12}  {}\n", load.worker, worker->pid, worker->state,
+                   worker->in_flight, load.accepted, load.backlog, load.picks, load.hung ? "hung" : "-");
+  }
+}
+
+bool listens_nowhere(const Worker& worker, const Snapshot& snapshot) {
+  for (const auto& endpoint : snapshot.endpoints)
+    if (endpoint.find(worker.id) != nullptr) return false;
+  return true;
+}
+
+}  // namespace
+
+std::string policy_text(const Endpoint& endpoint) {
+  std::string text = fmt::format("{} ({})", endpoint.effective, endpoint.rung);
+  if (endpoint.requested != endpoint.effective) text += ", requested " + endpoint.requested;
+  if (!endpoint.reason.empty()) text += ": " + endpoint.reason;
+  return text;
+}
+
+std::string status_text(const Snapshot& snapshot) {
+  std::string text = fmt::format("primary {}, liblb {}, {}, {} worker{}\n", snapshot.primary.pid, snapshot.primary.version,
+                                 snapshot.primary.state, snapshot.workers.size(), snapshot.workers.size() == 1 ? "" : "s");
+  for (const auto& endpoint : snapshot.endpoints) add_endpoint(text, endpoint, snapshot);
+  for (const auto& worker : snapshot.workers) {
+    if (!listens_nowhere(worker, snapshot)) continue;
+    fmt::format_to(std::back_inserter(text), "\nworker {}, pid {}, {}: on no endpoint, {} in flight\n", worker.id, worker.pid,
+                   worker.state, worker.in_flight);
+  }
+  return text;
+}
+
+}  // namespace lbctl

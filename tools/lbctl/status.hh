@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <string>
+
+#include "snapshot.hh"
+
+namespace lbctl {
+
+/// `lbctl status`: for a person.
+std::string status_text(const Snapshot& snapshot);
+
+/// "reuseport:least-loaded (eBPF, kernel backlog), requested auto: why".
+std::string policy_text(const Endpoint& endpoint);
+
+}  // namespace lbctl
