@@ -15,18 +15,21 @@
 #include "serve.hh"
 #include "snapshot.hh"
 #include "status.hh"
+#include "top.hh"
 
 namespace lbctl {
 namespace {
 
 constexpr const char* kFooter =
-    "Exit code: 0 done; 1 the primary refused, or it failed; 2 wrong use; 3 the primary cannot be reached.\n"
+    "Exit code: 0 done; 1 the primary refused, or it failed; 2 wrong use; 3 the primary cannot be reached; 130 after Ctrl-C in "
+    "top.\n"
     "The server must have an admin socket: start it with LB_ADMIN_SOCKET=PATH, or set Options::admin_socket.";
 
 struct Arguments {
   std::string socket;
   double timeout_s = 5;
   bool json = false;
+  double every_s = 1;
   std::string listen;
   uint32_t worker = 0;
   std::optional<double> deadline_s;
@@ -54,6 +57,8 @@ void show_status(const Arguments& given) {
   fmt::print("{}", given.json ? answer.dump(2) + "\n" : status_text(Snapshot::parse(answer)));
 }
 
+void show(const Arguments& given, int& code) { code = show_top(primary_of(given), given.every_s); }
+
 void show_metrics(const Arguments& given) {
   const auto primary = primary_of(given);
   if (!given.listen.empty()) return serve_metrics(primary, given.listen);
@@ -67,10 +72,17 @@ void drain(const Arguments& given) {
   fmt::print("worker {} drains\n", given.worker);
 }
 
-void add_commands(CLI::App& app, Arguments& given) {
+void add_commands(CLI::App& app, Arguments& given, int& code) {
   auto* status = app.add_subcommand("status", "Endpoints with their policies, and the workers");
   status->add_flag("--json", given.json, "As JSON, with the names of <lb/status.hh>");
   status->final_callback([&] { show_status(given); });
+
+  auto* top = app.add_subcommand("top", "The same live: rates, shares, what waits where; q quits, the arrow keys scroll");
+  top->add_option("--every", given.every_s, "Seconds between two looks")
+      ->type_name("S")
+      ->check(within(0.1, 3600.0))
+      ->capture_default_str();
+  top->final_callback([&] { show(given, code); });
 
   auto* drain_command = app.add_subcommand("drain", "Let one worker finish what it has and leave; it is not replaced");
   drain_command->add_option("WORKER", given.worker, "Its id, as status shows it")
@@ -90,6 +102,7 @@ void add_commands(CLI::App& app, Arguments& given) {
 
 int run(int argc, char** argv) {
   Arguments given;
+  int code = kDone;
   CLI::App app("Shows and steers a running cluster of liblb.", "lbctl");
   app.set_version_flag("--version", std::string("lbctl ") + LB_VERSION);
   app.require_subcommand(1);
@@ -102,7 +115,7 @@ int run(int argc, char** argv) {
       ->type_name("S")
       ->check(within(0.001, 3600.0))
       ->capture_default_str();
-  add_commands(app, given);
+  add_commands(app, given, code);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -115,7 +128,7 @@ int run(int argc, char** argv) {
                app.help());
     return kWrongUse;
   }
-  return std::fflush(stdout) == 0 ? kDone : kRefused;
+  return std::fflush(stdout) == 0 ? code : kRefused;
 }
 
 }  // namespace
