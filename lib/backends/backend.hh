@@ -61,6 +61,8 @@ struct ListenRequest {
   Endpoint bound{};        ///< exclusive: what the worker has bound by itself
 };
 
+struct Heritage;
+
 /// The seam: how the connections of one endpoint reach the workers. The primary has one for each endpoint.
 class EndpointBackend {
  public:
@@ -81,6 +83,21 @@ class EndpointBackend {
   /// After refuse_new: every client that got in has reached a queue that workers empty. `handshakes`: wait for those under way.
   virtual bool quiet(bool handshakes) noexcept = 0;
 
+  /// The endpoint's listening sockets, for another backend to be opened with: a change of policy, or of primary. This one goes on
+  /// serving meanwhile, and for good if nothing comes of it (`resume`). EOPNOTSUPP: they are not to be had.
+  virtual Result<Heritage> bequeath() noexcept;
+  virtual void resume() noexcept {}
+  /// The other backend has taken over. `whole`: it has all the sockets, not the one alone. What got in here is still to be served by
+  /// the workers here; nobody else is to get in.
+  virtual void retire(bool /*whole*/) noexcept {}
+  /// After retire: nothing is left here, and nothing more comes.
+  virtual bool emptied() noexcept { return true; }
+  /// Before an emptied one is destroyed, in the primary itself: what sockets it alone has are shut down, for others may hold them.
+  virtual void finish() noexcept {}
+  /// May another selector of the same backend be taken into use as it is? Else that takes another backend.
+  virtual bool may_select(Selector /*selector*/) const noexcept { return true; }
+  virtual void select(Selector /*selector*/) noexcept {}
+
   /// At the end of each turn of the loop.
   virtual void turn() noexcept {}
   /// Before the loop sleeps; false: there is work, turn again.
@@ -93,9 +110,13 @@ class EndpointBackend {
   virtual void describe(EndpointStatus& status) const = 0;
 };
 
-Result<std::unique_ptr<EndpointBackend>> make_shared_backend(Surroundings& around, const ListenRequest& request) noexcept;
-Result<std::unique_ptr<EndpointBackend>> make_reuseport_backend(Surroundings& around, const ListenRequest& request) noexcept;
-Result<std::unique_ptr<EndpointBackend>> make_round_robin_backend(Surroundings& around, const ListenRequest& request) noexcept;
+/// With a heritage they are opened with its sockets, instead of binding any.
+Result<std::unique_ptr<EndpointBackend>> make_shared_backend(Surroundings& around, const ListenRequest& request,
+                                                             Heritage* heritage = nullptr) noexcept;
+Result<std::unique_ptr<EndpointBackend>> make_reuseport_backend(Surroundings& around, const ListenRequest& request,
+                                                                Heritage* heritage = nullptr) noexcept;
+Result<std::unique_ptr<EndpointBackend>> make_round_robin_backend(Surroundings& around, const ListenRequest& request,
+                                                                  Heritage* heritage = nullptr) noexcept;
 /// Stands for a backend while there is no worker and clients are to be refused: it has no socket.
 std::unique_ptr<EndpointBackend> make_refusing_backend(const ListenRequest& request);
 Result<std::unique_ptr<EndpointBackend>> make_exclusive_backend(Surroundings& around, const ListenRequest& request) noexcept;

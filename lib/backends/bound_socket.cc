@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "backends/bound_socket.hh"
 
+#include <fcntl.h>
+
+#include "sys/error.hh"
 #include "sys/half_open.hh"
 #include "sys/inherited.hh"
 #include "sys/socket.hh"
@@ -21,7 +24,7 @@ Result<BoundSocket> BoundSocket::open(const Surroundings& around, const ListenRe
   if (kind == Endpoint::Kind::unix_socket) {
     auto made = listen_at(request.endpoint, request.options);
     if (!made) return made.error();
-    BoundSocket socket(std::move(made->fd), std::move(made->path), request.endpoint);
+    BoundSocket socket(std::move(made->fd), std::make_shared<UnixPath>(std::move(made->path)), request.endpoint);
     socket.listens_ = true;
     return socket;
   }
@@ -31,11 +34,26 @@ Result<BoundSocket> BoundSocket::open(const Surroundings& around, const ListenRe
   if (!fd) return fd.error();
   auto bound = local_address(fd->get());
   if (!bound) return bound.error();
-  BoundSocket socket(std::move(*fd), {}, *bound);
+  BoundSocket socket(std::move(*fd), nullptr, *bound);
   if (!inherited) return socket;
   socket.listens_ = listens_already(socket.get());
   socket.inherited_ = true;
   if (auto listening = socket.listen(request.options.backlog); !listening) return listening.error();
+  return socket;
+}
+
+BoundSocket BoundSocket::adopt(UniqueFd fd, Endpoint address) noexcept {
+  BoundSocket socket(std::move(fd), nullptr, address);
+  socket.listens_ = listens_already(socket.get());
+  return socket;
+}
+
+Result<BoundSocket> BoundSocket::duplicate() const noexcept {
+  UniqueFd fd(::fcntl(fd_.get(), F_DUPFD_CLOEXEC, 3));
+  if (!fd) return last_error("F_DUPFD_CLOEXEC");
+  BoundSocket socket(std::move(fd), path_, address_);
+  socket.listens_ = listens_ || listens_already(socket.get());  // `shared`: a worker may have made it listen
+  socket.inherited_ = inherited_;
   return socket;
 }
 

@@ -15,6 +15,12 @@ class BoundSocket {
   /// Binds, or duplicates what was inherited. A UNIX or inherited socket listens then, a TCP socket does not yet.
   static Result<BoundSocket> open(const Surroundings& around, const ListenRequest& request) noexcept;
 
+  /// One that somebody else has bound to a TCP address for us: a slot of a reuseport group, or what another primary left.
+  static BoundSocket adopt(UniqueFd fd, Endpoint address) noexcept;
+  /// The same socket once more; a UNIX path goes with the last of them.
+  Result<BoundSocket> duplicate() const noexcept;
+  UniqueFd release() noexcept { return std::move(fd_); }
+
   int get() const noexcept { return fd_.get(); }
   const Endpoint& address() const noexcept { return address_; }
   bool listens() const noexcept { return listens_; }
@@ -34,11 +40,11 @@ class BoundSocket {
   uint32_t ours() const noexcept;
 
  private:
-  BoundSocket(UniqueFd fd, UnixPath path, Endpoint address) noexcept
+  BoundSocket(UniqueFd fd, std::shared_ptr<UnixPath> path, Endpoint address) noexcept
       : fd_(std::move(fd)), path_(std::move(path)), address_(address) {}
 
   UniqueFd fd_;
-  UnixPath path_;  // removed before the socket closes
+  std::shared_ptr<UnixPath> path_;  // removed before the socket closes
   Endpoint address_;
   bool listens_ = false;
   bool inherited_ = false;

@@ -31,4 +31,9 @@ Result<void> attach_classic_program(int listening_fd, std::span<const uint32_t> 
   return Error{ENOMEM, "SO_ATTACH_REUSEPORT_CBPF"};
 }
 
+void detach_program(int listening_fd) noexcept {
+  const int unused = 0;
+  (void)::setsockopt(listening_fd, SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, &unused, sizeof unused);
+}
+
 }  // namespace lb

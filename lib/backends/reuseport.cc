@@ -3,11 +3,14 @@
 // outlives its worker. A program in the kernel picks the slot for each connection. The workers' side is in
 // worker/slot_acceptor. Down the ladder, each step said in the status: eBPF with the kernel's backlog, eBPF with what the
 // workers publish, classic BPF, the kernel's own hash.
+#include <fcntl.h>
+
 #include <algorithm>
 #include <optional>
 
 #include "backends/backend.hh"
 #include "backends/classic_program.hh"
+#include "backends/heritage.hh"
 #include "backends/rescue.hh"
 #include "backends/reuseport_program.hh"
 #include "sys/error.hh"
@@ -18,12 +21,17 @@
 namespace lb {
 namespace {
 
+constexpr int64_t kClockSlack_ms = 20;         // of the kernel's timers, and of picks that were under way
+constexpr int64_t kHandshakes_ms = 1'000;      // a retired group's patience with handshakes under way, with a program that migrates
+constexpr int64_t kHandshakesMax_ms = 64'000;  // and without: tcp_synack_retries is 5, after 1, 2, 4, 8, 16 s, and 32 s to give up
+
 class ReuseportBackend final : public EndpointBackend {
  public:
   ReuseportBackend(Surroundings& around, const ListenRequest& request)
       : around_(around), request_(request), rescue_(around, request.cell, slots_, [this](uint32_t slot) { look_at(slot); }) {}
 
   Result<void> open() noexcept;
+  Result<void> open(Heritage& heritage) noexcept;
 
   Result<Grant> grant(Seat seat) noexcept override;
   Result<void> set_backlog(int backlog) noexcept override;
@@ -34,6 +42,15 @@ class ReuseportBackend final : public EndpointBackend {
   void turn() noexcept override { rescue_.turn(); }
   int next_turn_ms() noexcept override { return rescue_.next_turn_ms(); }
   bool quiet(bool handshakes) noexcept override;
+  Result<Heritage> bequeath() noexcept override;
+  void resume() noexcept override;
+  void retire(bool whole) noexcept override;
+  bool emptied() noexcept override;
+  void finish() noexcept override;
+  bool may_select(Selector selector) const noexcept override {
+    return (request_.policy.selector == Selector::hash) == (selector == Selector::hash);
+  }
+  void select(Selector selector) noexcept override;
   Result<Endpoint> address() const noexcept override { return address_; }
   void describe(EndpointStatus& status) const override;
 
@@ -43,6 +60,8 @@ class ReuseportBackend final : public EndpointBackend {
   }
   Result<void> open_slot(uint32_t slot) noexcept;
   Result<void> attach_program() noexcept;
+  Result<void> insert(uint32_t slot) noexcept;
+  void set_selector() noexcept;
   Result<void> descend(Error why) noexcept;
   void set_ready(uint32_t slot, bool ready) noexcept;
   void attach_classic() noexcept;
@@ -58,6 +77,8 @@ class ReuseportBackend final : public EndpointBackend {
   std::unique_ptr<ReuseportProgram> program_;
   UniqueFd taken_;  // with a program: the workers' counts of what they took, by slot
   bool classic_ = false;
+  uint64_t retired_ns_ = 0;  // another backend has taken over; 0: none has
+  bool whole_ = false;       // with all the sockets
   std::string reason_;
 };
 
@@ -77,6 +98,93 @@ Result<void> ReuseportBackend::open() noexcept {
   return attach_program();
 }
 
+/// With sockets that listen already: all of a group's, or one that was alone, which becomes slot 0. A group it has from the moment that
+/// another joins it, so one does: a program can be attached to a group only. No slot is ready yet, so slot 0 gets all.
+Result<void> ReuseportBackend::open(Heritage& heritage) noexcept {
+  slots_.resize(around_.scoreboard.slots());
+  address_ = heritage.socket.address();
+  const bool alone = heritage.others.empty();
+  slots_[0].socket = heritage.socket.release();
+  slots_[0].place = sockets_++;
+  if (auto allowed = allow_reuse_port(slots_[0].socket.get()); !allowed) return allowed;
+  if (auto listening = listen_on(slots_[0].socket.get(), request_.options.backlog, address_); !listening) return listening;
+  for (Heritage::Slot& other : heritage.others) {
+    if (other.index >= slots_.size()) continue;
+    slots_[other.index].socket = std::move(other.socket);
+    slots_[other.index].place = other.place;
+    sockets_ = std::max(sockets_, other.place + 1);
+  }
+  if (alone)
+    if (auto opened = open_slot(1); !opened) return opened;
+  if (selector() == Selector::hash) detach_program(slots_[0].socket.get());
+  return attach_program();
+}
+
+Result<Heritage> ReuseportBackend::bequeath() noexcept try {
+  const auto duplicate = [](int fd) { return UniqueFd(::fcntl(fd, F_DUPFD_CLOEXEC, 3)); };
+  Heritage heritage{BoundSocket::adopt(duplicate(slots_[0].socket.get()), address_)};
+  for (uint32_t i = 1; i < slots_.size(); ++i)
+    if (slots_[i].socket) heritage.others.push_back({i, slots_[i].place, duplicate(slots_[i].socket.get())});
+  if (heritage.socket.get() < 0 ||
+      std::any_of(heritage.others.begin(), heritage.others.end(), [](auto& slot) { return !slot.socket; }))
+    return Error{EMFILE, "duplicate the group's sockets"};
+  return heritage;
+} catch (...) {
+  return Error{ENOMEM, "duplicate the group's sockets"};
+}
+
+/// The one that was to take over had attached a program of its own, or detached ours.
+void ReuseportBackend::resume() noexcept {
+  if (program_)
+    (void)program_->attach(slots_[0].socket.get());
+  else if (classic_)
+    attach_classic();
+  else
+    detach_program(slots_[0].socket.get());
+}
+
+/// From now on slot 0, which lives on, gets all; the others' queues are emptied by the workers here.
+void ReuseportBackend::retire(bool whole) noexcept {
+  retired_ns_ = now_ns();
+  whole_ = whole;
+  if (whole) return;
+  if (program_)
+    for (auto& word : program_->group().ready) atomic(word).store(0);
+  else
+    (void)attach_classic_program(slots_[0].socket.get(), {&slots_[0].place, 1});
+}
+
+/// Handshakes that began at another slot end there. With a program that migrates nothing would be lost of those that take long, and
+/// kernels before 6.5 or so do not always wake who waits for them, so they get a little time; without one, all that they can take.
+bool ReuseportBackend::emptied() noexcept {
+  if (whole_) return true;
+  const auto waited_ms = static_cast<int64_t>((now_ns() - retired_ns_) / 1'000'000);
+  if (waited_ms < 2 * kClockSlack_ms) return false;
+  const bool patient = waited_ms < (program_ ? kHandshakes_ms : kHandshakesMax_ms);
+  if (patient) {
+    const auto begun = count_half_open(static_cast<sa_family_t>(address_.family()), address_.port(), waited_ms - kClockSlack_ms);
+    if (begun && *begun != 0) return false;
+  }
+  for (uint32_t i = 1; i < slots_.size(); ++i)
+    if (slots_[i].socket && accept_queue_length(slots_[i].socket.get()) != 0) return false;
+  return true;
+}
+
+/// Shut down, they leave the group, whoever else still holds them. Slot 0's may be wanted in the sockarray of another program.
+void ReuseportBackend::finish() noexcept {
+  if (program_)
+    for (uint32_t i = 0; i < slots_.size(); ++i)
+      if (slots_[i].socket && (i == 0 || whole_)) program_->remove(i);
+  if (whole_) return;
+  for (uint32_t i = 1; i < slots_.size(); ++i)
+    if (slots_[i].socket) ::shutdown(slots_[i].socket.get(), SHUT_RD);
+}
+
+void ReuseportBackend::select(Selector selector) noexcept {
+  request_.policy.selector = selector;
+  if (program_) set_selector();
+}
+
 Result<void> ReuseportBackend::attach_program() noexcept {
   if (selector() == Selector::hash) return {};
   if (!around_.scoreboard.in_bpf()) {
@@ -87,21 +195,34 @@ Result<void> ReuseportBackend::attach_program() noexcept {
   if (!program) return descend(program.error());
   const int socket = slots_[0].socket.get();
   if (auto attached = (*program)->attach(socket); !attached) return descend(attached.error());
-  if (auto inserted = (*program)->insert(0, socket); !inserted) return descend(inserted.error());
+  program_ = std::move(*program);
+  for (uint32_t i = 0; i < slots_.size(); ++i)
+    if (auto inserted = slots_[i].socket ? insert(i) : Result<void>(); !inserted) {
+      program_.reset();
+      return descend(inserted.error());
+    }
   auto taken = make_memory("lb-taken", LB_MAX_SLOTS * sizeof(lb_slot_taken));
   if (!taken) return taken.error();
   taken_ = std::move(*taken);
-  program_ = std::move(*program);
   reason_ = program_->reason();
   if (around_.strict && program_->rung() != ReuseportProgram::Rung::kernel_backlog)
     return error_naming(EPERM, "LB_STRICT: reuseport without the kernel's backlog (" + reason_ + ")");
-  lb_group& group = program_->group();
-  group.endpoint = request_.cell;
-  group.slot_count = 1;
-  group.selector = selector() == Selector::p2c      ? LB_SELECT_P2C
-                   : selector() == Selector::random ? LB_SELECT_RANDOM
-                                                    : LB_SELECT_LEAST_LOADED;
+  program_->group().endpoint = request_.cell;
+  set_selector();
   return {};
+}
+
+Result<void> ReuseportBackend::insert(uint32_t index) noexcept {
+  if (auto inserted = program_->insert(index, slots_[index].socket.get()); !inserted) return inserted;
+  lb_group& group = program_->group();
+  if (group.slot_count <= index) atomic(group.slot_count).store(index + 1);
+  return {};
+}
+
+void ReuseportBackend::set_selector() noexcept {
+  program_->group().selector = selector() == Selector::p2c      ? LB_SELECT_P2C
+                               : selector() == Selector::random ? LB_SELECT_RANDOM
+                                                                : LB_SELECT_LEAST_LOADED;
 }
 
 /// To the rungs that need no privilege.
@@ -129,12 +250,12 @@ Result<void> ReuseportBackend::open_slot(uint32_t index) noexcept {
   auto socket = bind_to(address_, {.v6only = request_.options.v6only, .reuse_port = true, .more = &request_.options});
   if (!socket) return socket.error();
   if (auto listening = listen_on(socket->get(), request_.options.backlog, address_); !listening) return listening;
-  if (program_) {
-    if (auto inserted = program_->insert(index, socket->get()); !inserted) return inserted;
-    lb_group& group = program_->group();
-    if (group.slot_count <= index) atomic(group.slot_count).store(index + 1);
-  }
   slot.socket = std::move(*socket);
+  if (program_)
+    if (auto inserted = insert(index); !inserted) {
+      slot.socket.reset();
+      return inserted;
+    }
   slot.place = sockets_++;
   rescue_.introduce(index);
   return {};
@@ -188,6 +309,7 @@ void ReuseportBackend::left(Seat seat) noexcept {
 void ReuseportBackend::set_ready(uint32_t index, bool ready) noexcept {
   if (slots_[index].ready == ready) return;
   slots_[index].ready = ready;
+  if (retired_ns_ != 0) return;
   if (program_) {
     auto& word = atomic(program_->group().ready[index / 64]);
     const uint64_t bit = uint64_t{1} << (index % 64);
@@ -266,9 +388,10 @@ void ReuseportBackend::describe(EndpointStatus& status) const {
 
 }  // namespace
 
-Result<std::unique_ptr<EndpointBackend>> make_reuseport_backend(Surroundings& around, const ListenRequest& request) noexcept {
+Result<std::unique_ptr<EndpointBackend>> make_reuseport_backend(Surroundings& around, const ListenRequest& request,
+                                                                Heritage* heritage) noexcept {
   auto backend = std::make_unique<ReuseportBackend>(around, request);
-  if (auto opened = backend->open(); !opened) return opened.error();
+  if (auto opened = heritage != nullptr ? backend->open(*heritage) : backend->open(); !opened) return opened.error();
   return std::unique_ptr<EndpointBackend>(std::move(backend));
 }
 

@@ -224,6 +224,8 @@ class LoadedProgram final : public ReuseportProgram {
     return {};
   }
 
+  void remove(uint32_t slot) noexcept override { (void)bpf_map_delete_elem(sockets_.get(), &slot); }
+
   lb_group& group() noexcept override { return *static_cast<lb_group*>(group_.get()); }
   const lb_slot_picks* picks() const noexcept override { return static_cast<const lb_slot_picks*>(counts_.get()); }
   bool hung(uint32_t slot) const noexcept override {

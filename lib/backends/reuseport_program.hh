@@ -42,6 +42,8 @@ class ReuseportProgram {
   virtual Result<void> attach(int listening_fd) noexcept = 0;
   /// Puts a listening socket into the group's sockarray.
   virtual Result<void> insert(uint32_t slot, int listening_fd) noexcept = 0;
+  /// Takes a slot's socket out again: a socket is in one sockarray at a time.
+  virtual void remove(uint32_t slot) noexcept = 0;
 
   /// What the program obeys, in memory shared with it.
   virtual lb_group& group() noexcept = 0;

@@ -57,6 +57,7 @@ Result<Grant> RoundRobinBackend::grant(Seat seat) noexcept {
 
 void RoundRobinBackend::ready(Seat seat) noexcept {
   if (Peer* peer = find(seat)) peer->ready = true;
+  if (accept_token_ == 0 && !refusing_) (void)open();  // with an inherited socket, not before there is somebody to hand on to
 }
 
 void RoundRobinBackend::draining(Seat seat) noexcept {
@@ -75,7 +76,7 @@ void RoundRobinBackend::left(Seat seat) noexcept {
 void RoundRobinBackend::accepted(Result<UniqueFd> connection) noexcept {
   if (connection) {
     queue_.push_back({std::move(*connection), now_ns(), false});
-    if (queue_.size() >= around_.queue_max && !full_ && !refusing_) {  // the kernel's queue holds the rest
+    if (queue_.size() >= around_.queue_max && !full_ && !refusing_ && !retired_) {  // the kernel's queue holds the rest
       full_ = true;
       around_.loop.pause(accept_token_);
     }
@@ -103,8 +104,8 @@ void RoundRobinBackend::turn() noexcept {
     peer->stall_pause_ns = std::min(peer->stall_pause_ns * 2, kStallPauseMax_ns);
   }
   dispatch();
-  if (full_ && !refusing_) accept_up_to_the_bound();
-  if (retry_ns_ != 0 && now >= retry_ns_ && !refusing_) {
+  if (full_ && !refusing_ && !retired_) accept_up_to_the_bound();
+  if (retry_ns_ != 0 && now >= retry_ns_ && !refusing_ && !retired_) {
     retry_ns_ = 0;
     around_.loop.resume(accept_token_);
   }
@@ -178,6 +179,29 @@ void RoundRobinBackend::accept_rest() noexcept {
   }
 }
 
+Result<Heritage> RoundRobinBackend::bequeath() noexcept {
+  auto socket = socket_.duplicate();
+  if (!socket) return socket.error();
+  return Heritage{std::move(*socket)};
+}
+
+/// A client may have woken our accept just before it was taken back from the kernel, and nobody else: so what waits now is ours.
+void RoundRobinBackend::retire(bool) noexcept {
+  retired_ = true;
+  retry_ns_ = 0;
+  around_.loop.pause(accept_token_);
+  for (uint32_t i = 0; i < around_.queue_max; ++i) {
+    auto connection = accept_from(socket_.get(), true);
+    if (!connection || !*connection) return;
+    accepted(std::move(connection));
+  }
+}
+
+bool RoundRobinBackend::emptied() noexcept {
+  for (auto& peer : peers_) collect(*peer);
+  return queue_.empty() && std::all_of(peers_.begin(), peers_.end(), [](const auto& peer) { return peer->handed.empty(); });
+}
+
 void RoundRobinBackend::describe(EndpointStatus& status) const {
   const Selector selector = request_.policy.selector;
   status.effective = {Backend::round_robin, selector == Selector::standard ? Selector::cyclic : selector};
@@ -197,15 +221,17 @@ void RoundRobinBackend::describe(EndpointStatus& status) const {
   }
 }
 
-Result<std::unique_ptr<EndpointBackend>> make_round_robin_backend(Surroundings& around, const ListenRequest& request) noexcept {
+Result<std::unique_ptr<EndpointBackend>> make_round_robin_backend(Surroundings& around, const ListenRequest& request,
+                                                                  Heritage* heritage) noexcept {
   if (around.strict && !around.loop_reason.empty())
     return error_naming(EPERM, "LB_STRICT: round-robin without io_uring (" + around.loop_reason + ")");
-  auto socket = BoundSocket::open(around, request);
+  auto socket = heritage != nullptr ? Result<BoundSocket>(std::move(heritage->socket)) : BoundSocket::open(around, request);
   if (!socket) return socket.error();
   if (!socket->listens())
     if (auto listening = socket->listen(request.options.backlog); !listening) return listening.error();
   auto backend = std::make_unique<RoundRobinBackend>(around, request, std::move(*socket));
-  if (auto opened = backend->open(); !opened) return opened.error();
+  if (heritage == nullptr)
+    if (auto opened = backend->open(); !opened) return opened.error();
   return std::unique_ptr<EndpointBackend>(std::move(backend));
 }
 

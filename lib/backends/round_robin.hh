@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "backends/backend.hh"
-#include "backends/bound_socket.hh"
+#include "backends/heritage.hh"
 #include "wire/handoff.hh"
 
 namespace lb {
@@ -23,6 +23,7 @@ class RoundRobinBackend final : public EndpointBackend {
       : around_(around), request_(request), socket_(std::move(socket)) {}
   ~RoundRobinBackend() override;
 
+  /// Begins to accept.
   Result<void> open() noexcept;
 
   Result<Grant> grant(Seat seat) noexcept override;
@@ -32,6 +33,11 @@ class RoundRobinBackend final : public EndpointBackend {
   void left(Seat seat) noexcept override;
   void refuse_new() noexcept override;
   bool quiet(bool handshakes) noexcept override;
+  Result<Heritage> bequeath() noexcept override;
+  void retire(bool whole) noexcept override;
+  bool emptied() noexcept override;
+  void finish() noexcept override { atomic(around_.scoreboard.primary().work[request_.cell]).store(0); }
+  void select(Selector selector) noexcept override { request_.policy.selector = selector; }
   void turn() noexcept override;
   bool may_sleep() noexcept override;
   int next_turn_ms() noexcept override;
@@ -110,6 +116,7 @@ class RoundRobinBackend final : public EndpointBackend {
   uint64_t retry_ns_ = 0;  // when to accept again after EMFILE and its like; 0: it accepts
   bool full_ = false;      // paused since the queue is full
   bool refusing_ = false;
+  bool retired_ = false;              // another backend accepts
   uint32_t still_ours_ = UINT32_MAX;  // refusing: of those in the kernel's queue
 };
 

@@ -6,7 +6,7 @@
 // pause wakes the primary too, which looks a little later, and until the queue is empty, whether somebody takes them.
 #include <algorithm>
 
-#include "backends/bound_socket.hh"
+#include "backends/heritage.hh"
 #include "sys/process.hh"
 #include "sys/socket.hh"
 
@@ -74,6 +74,17 @@ class SharedBackend final : public EndpointBackend {
     if (next == UINT64_MAX) return -1;
     const uint64_t now = now_ns();
     return next <= now ? 0 : static_cast<int>((next - now) / 1'000'000) + 1;
+  }
+
+  /// The queue is another backend's to look after.
+  void retire(bool) noexcept override {
+    around_.loop.cancel(std::exchange(came_, 0));
+    look_ns_ = 0;
+  }
+  Result<Heritage> bequeath() noexcept override {
+    auto socket = socket_.duplicate();
+    if (!socket) return socket.error();
+    return Heritage{std::move(*socket)};
   }
 
   Result<Endpoint> address() const noexcept override { return socket_.address(); }
@@ -162,8 +173,9 @@ class SharedBackend final : public EndpointBackend {
 
 }  // namespace
 
-Result<std::unique_ptr<EndpointBackend>> make_shared_backend(Surroundings& around, const ListenRequest& request) noexcept {
-  auto socket = BoundSocket::open(around, request);
+Result<std::unique_ptr<EndpointBackend>> make_shared_backend(Surroundings& around, const ListenRequest& request,
+                                                             Heritage* heritage) noexcept {
+  auto socket = heritage != nullptr ? Result<BoundSocket>(std::move(heritage->socket)) : BoundSocket::open(around, request);
   if (!socket) return socket.error();
   return std::unique_ptr<EndpointBackend>(std::make_unique<SharedBackend>(around, request, std::move(*socket)));
 }

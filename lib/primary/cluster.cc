@@ -22,10 +22,6 @@ constexpr unsigned kWorkersMax = LB_MAX_SLOTS / 2;
 constexpr int kClosingPoll_ms = 2;
 constexpr int kOrphansPoll_ms = 1000;
 
-bool may_need_bpf(const Policy& policy) {
-  return policy.backend == Backend::automatic || (policy.backend == Backend::reuseport && policy.selector != Selector::hash);
-}
-
 Result<void> validate(const Options& options) noexcept {
   for (const auto& [name, value, least] :
        {std::tuple("workers", options.workers, 0U), std::tuple("workers_max", options.workers_max, 1U)})
@@ -70,10 +66,8 @@ Result<void> Cluster::Impl::open(bool strict) noexcept {
   if (!doorbell) return doorbell.error();
   doorbell_ = std::move(*doorbell);
 
-  UniqueFd pages;
-  if (may_need_bpf(policy_)) {
-    if (auto map = create_worker_pages_map()) pages = std::move(*map);
-  }
+  UniqueFd pages;  // where BPF can read them, whatever the policy: it may change
+  if (auto map = create_worker_pages_map()) pages = std::move(*map);
   auto board = Scoreboard::create(std::move(pages), 2 * std::max(options_.workers, options_.workers_max));
   if (!board) return board.error();
   scoreboard_ = std::move(*board);
@@ -91,6 +85,14 @@ Result<void> Cluster::Impl::open(bool strict) noexcept {
   supervisor_->on_message = [this](WorkerRecord& worker) { receive(worker); };
   if (options_.on_message) supervisor_->on_user_message = [this](WorkerRecord& worker) { receive_messages(worker); };
   listeners_.emplace(*around_, policy_, options_.without_workers);
+  listeners_->on_change = [this](const EndpointStatus& endpoint, const char* why_not) {
+    if (!options_.on_event) return;
+    Event event;
+    event.kind = *why_not == '\0' ? Event::Kind::policy_changed : Event::Kind::policy_not_changed;
+    event.endpoint = &endpoint;
+    event.reason = why_not;
+    options_.on_event(event);
+  };
 
   auto token = loop_->watch(doorbell_.fd(), [this] { doorbell_.silence(); });
   if (!token) return token.error();
@@ -315,6 +317,18 @@ bool Cluster::is_connected(uint32_t worker) const noexcept {
   return record != nullptr && record->channel;
 }
 bool Cluster::is_dead(uint32_t worker) const noexcept { return impl_->ever_had(worker) && impl_->find(worker) == nullptr; }
+Result<void> Cluster::set_policy(Policy policy) noexcept {
+  auto set = impl_->set_policy(policy, nullptr);
+  impl_->wake_poller();
+  return set;
+}
+Result<void> Cluster::set_policy(std::string_view endpoint, Policy policy) noexcept {
+  auto parsed = Endpoint::parse(endpoint);
+  if (!parsed) return parsed.error();
+  auto set = impl_->set_policy(policy, &*parsed);
+  impl_->wake_poller();
+  return set;
+}
 Result<void> Cluster::roll() noexcept { return roll(impl_->options().roll); }
 Result<void> Cluster::roll(RollOptions options) noexcept {
   auto asked = impl_->roll(std::move(options));

@@ -46,6 +46,7 @@ class LB_HIDDEN Cluster::Impl {
   Result<void> drain(uint32_t id, std::chrono::milliseconds deadline) noexcept;
   Result<void> kill(uint32_t id, int signal) noexcept;
   Result<void> roll(RollOptions options) noexcept;
+  Result<void> set_policy(const Policy& policy, const Endpoint* only) noexcept;
   const WorkerRecord* find(uint32_t id) const noexcept { return const_cast<Supervisor&>(*supervisor_).find(id); }
   bool ever_had(uint32_t id) const noexcept { return id != 0 && id <= supervisor_->last_id(); }
   const Options& options() const noexcept { return options_; }
@@ -78,6 +79,7 @@ class LB_HIDDEN Cluster::Impl {
   void disconnect(WorkerRecord& worker) noexcept;
   bool as_meant(const WorkerRecord& worker, const ExitStatus& status) const noexcept;
   void tell_spawned() noexcept;
+  Result<void> read_policy_again(const std::vector<std::string>& env);
   void begin_roll() noexcept;
   void advance_roll() noexcept;
   void look_at_steps() noexcept;
@@ -99,7 +101,7 @@ class LB_HIDDEN Cluster::Impl {
   void emit(Event::Kind kind, WorkerRecord& worker, Event event = {}) noexcept;
 
   Options options_;
-  Policy policy_;
+  Policy policy_;  // as the environment or the options last said
   std::string loop_reason_;
   Doorbell doorbell_;
   std::array<char, Message::kPayloadMax> payload_;  // of the control message at hand

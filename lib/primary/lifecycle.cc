@@ -58,13 +58,15 @@ bool Cluster::Impl::act_on(WorkerRecord& worker, const Message& message) noexcep
       answer_query(worker, message);
       return true;
     case Act::listening: {
-      if (!listeners_->listening(worker.seat(), message.endpoint)) return false;
+      const auto about = listeners_->listening(worker.seat(), message.endpoint);
+      if (about == Listeners::About::nothing) return false;
       ever_listened_ = true;
-      worker.recipe.listens = std::max(worker.recipe.listens, ++worker.listens);
+      if (about == Listeners::About::listener) worker.recipe.listens = std::max(worker.recipe.listens, ++worker.listens);
       if (worker.deadline_ns != 0) {  // told to drain while it was starting
         listeners_->draining(worker.seat());
         return true;
       }
+      if (about == Listeners::About::source) return true;
       worker.state = WorkerState::listening;
       const EndpointStatus endpoint = listeners_->describe(message.endpoint);
       Event event;
@@ -75,10 +77,9 @@ bool Cluster::Impl::act_on(WorkerRecord& worker, const Message& message) noexcep
     case Act::close: {
       // One that drains leaves, as Node.js's disconnect does; the endpoint waits for another. Else the endpoint is given up.
       const bool leaves = phase_ == Phase::serving && worker.deadline_ns != 0;
-      const bool known =
-          leaves ? listeners_->left(worker.seat(), message.endpoint) : listeners_->close(worker.seat(), message.endpoint);
-      if (known && worker.listens != 0) --worker.listens;
-      return known || ++worker.idle_talk <= kIdleTalkMax;
+      const auto about = listeners_->close(worker.seat(), message.endpoint, leaves);
+      if (about == Listeners::About::listener && worker.listens != 0) --worker.listens;
+      return about != Listeners::About::nothing || ++worker.idle_talk <= kIdleTalkMax;
     }
     case Act::leaving:
       if (worker.deadline_ns != 0) return ++worker.idle_talk <= kIdleTalkMax;

@@ -4,12 +4,18 @@
 #include <algorithm>
 #include <cstring>
 
+#include "backends/heritage.hh"
 #include "backends/kinds.hh"
 #include "sys/error.hh"
 #include "sys/socket.hh"
 #include "sys/socket_options.hh"
 
 namespace lb {
+namespace {
+
+constexpr int kLookAtChange_ms = 5;  // while a policy changes
+
+}  // namespace
 
 Result<Listeners::Answer> Listeners::query(Seat seat, const ListenQuery& asked) noexcept try {
   const std::string key = asked.endpoint.to_string() + (asked.options.v6only ? " v6only #" : " #") + std::to_string(asked.index);
@@ -49,6 +55,7 @@ Result<Listeners::Entry*> Listeners::create(const ListenQuery& asked, std::strin
   ListenRequest request{asked.endpoint, asked.options, *cell, policy_, {}, asked.bound};
   auto entry = std::make_unique<Entry>(Entry{std::move(key), std::move(request), nullptr, {}});
   entry->asked = asked.endpoint;
+  entry->requested = policy_;
   if (auto opened = open(*entry); !opened) return opened.error();
   entries_.push_back(std::move(entry));
   return entries_.back().get();
@@ -66,8 +73,9 @@ Result<void> Listeners::open(Entry& entry) noexcept {
     entry.port = std::move(*port);
     entry.request.endpoint = *bound;
   }
-  entry.request.policy = policy_;
+  entry.request.policy = entry.requested;
   entry.request.fallback.clear();
+  if (auto settled = settle(entry.request); !settled) return settled;
   auto backend = make_backend(entry.request);
   if (!backend) return backend.error();
   entry.backend = std::move(*backend);
@@ -75,117 +83,172 @@ Result<void> Listeners::open(Entry& entry) noexcept {
   return {};
 }
 
-Result<std::unique_ptr<EndpointBackend>> Listeners::make_backend(ListenRequest& request) noexcept {
-  if (request.options.exclusive) return make_exclusive_backend(around_, request);
-  if (request.endpoint.kind() == Endpoint::Kind::udp) return make_datagram_backend(around_, request);
-  if (auto settled = settle_policy(request, around_.strict); !settled) return settled.error();
+/// What the policy asked for means for this endpoint, here.
+Result<void> Listeners::settle(ListenRequest& request) noexcept {
+  if (request.options.exclusive || request.endpoint.kind() == Endpoint::Kind::udp) return {};
+  if (auto settled = settle_policy(request, around_.strict); !settled) return settled;
   if (request.policy.backend == Backend::automatic)
     request.policy.backend = ebpf_selection_works(around_.scoreboard) ? Backend::reuseport : Backend::round_robin;
   if (around_.strict && around_.max_in_flight != 0 && request.policy.backend != Backend::round_robin)
     return error_naming(ENOTSUP,
                         "LB_STRICT: Options::max_in_flight under " + request.policy.to_string() + " (allowed: round-robin)");
+  return {};
+}
+
+Result<std::unique_ptr<EndpointBackend>> Listeners::make_backend(const ListenRequest& request, Heritage* heritage) noexcept {
+  if (request.options.exclusive) return make_exclusive_backend(around_, request);
+  if (request.endpoint.kind() == Endpoint::Kind::udp) return make_datagram_backend(around_, request);
   switch (request.policy.backend) {
     case Backend::shared:
-      return make_shared_backend(around_, request);
+      return make_shared_backend(around_, request, heritage);
     case Backend::reuseport:
-      return make_reuseport_backend(around_, request);
+      return make_reuseport_backend(around_, request, heritage);
     default:
-      return make_round_robin_backend(around_, request);
+      return make_round_robin_backend(around_, request, heritage);
   }
 }
 
-Result<uint32_t> Listeners::free_cell() noexcept {
+Result<uint32_t> Listeners::free_cell(const std::vector<Prepared>* prepared) noexcept {
+  const auto taken = [&](uint32_t cell) {
+    return find(cell) != nullptr ||
+           std::any_of(forgotten_.begin(), forgotten_.end(), [=](const auto& each) { return each.cell == cell; }) ||
+           (prepared != nullptr &&
+            std::any_of(prepared->begin(), prepared->end(), [=](const auto& each) { return each.request.cell == cell; }));
+  };
   for (uint32_t cell = 0; cell < LB_MAX_ENDPOINTS; ++cell) {
-    if (find(cell) != nullptr) continue;
+    if (taken(cell)) continue;
     for (uint32_t slot = 0; slot < around_.scoreboard.slots(); ++slot)
       std::memset(&around_.scoreboard.page(slot).cells[cell], 0, sizeof(lb_endpoint_cell));
     return cell;
   }
-  return Error{ENOSPC, "listen: too many endpoints in one cluster (at most 64)"};
+  return Error{ENOSPC, "listen: too many endpoints in one cluster (at most 64; one that changes its policy counts twice)"};
 }
 
 Listeners::Entry* Listeners::find(uint32_t cell) noexcept {
   for (auto& entry : entries_)
-    if (entry->request.cell == cell) return entry.get();
+    if (entry->request.cell == cell || (entry->change && entry->change->request.cell == cell)) return entry.get();
   return nullptr;
 }
 
-bool Listeners::listening(Seat seat, uint32_t cell) noexcept {
-  Entry* entry = find(cell);
-  if (entry == nullptr || std::find(entry->seats.begin(), entry->seats.end(), seat) == entry->seats.end()) return false;
-  if (std::find(entry->listening.begin(), entry->listening.end(), seat) != entry->listening.end()) return false;
-  entry->listening.push_back(seat);
-  entry->backend->ready(seat);
-  return true;
-}
-
-bool Listeners::close(Seat seat, uint32_t cell) noexcept {
-  Entry* entry = find(cell);
-  if (entry == nullptr || std::erase(entry->seats, seat) == 0) return false;
-  std::erase(entry->listening, seat);
-  entry->backend->left(seat);
-  if (entry->seats.empty()) std::erase_if(entries_, [entry](const auto& each) { return each.get() == entry; });
-  return true;
-}
-
 void Listeners::draining(Seat seat) noexcept {
-  for (auto& entry : entries_)
-    if (std::find(entry->seats.begin(), entry->seats.end(), seat) != entry->seats.end()) entry->backend->draining(seat);
+  for (auto& entry : entries_) {
+    const auto in = [&](const std::vector<Seat>& seats) { return std::find(seats.begin(), seats.end(), seat) != seats.end(); };
+    if (in(entry->seats)) entry->backend->draining(seat);
+    if (entry->change && in(entry->change->seats)) entry->change->old->draining(seat);
+  }
 }
 
 void Listeners::left(Seat seat) noexcept {
   for (auto& entry : entries_) leave(*entry, seat);
+  for (auto& forgotten : forgotten_) std::erase(forgotten.seats, seat);
+  std::erase_if(forgotten_, [](const ForgottenCell& each) { return each.seats.empty(); });
   std::erase_if(entries_, [](const auto& entry) { return entry->request.options.exclusive && entry->seats.empty(); });
 }
 
-bool Listeners::left(Seat seat, uint32_t cell) noexcept {
-  Entry* entry = find(cell);
-  return entry != nullptr && leave(*entry, seat);
-}
-
 bool Listeners::leave(Entry& entry, Seat seat) noexcept {
+  bool known = false;
+  if (entry.change) {
+    PolicyChange& change = *entry.change;
+    std::erase(change.listening, seat);
+    std::erase(change.owed, seat);
+    known = std::erase(change.seats, seat) != 0;
+    if (known) change.old->left(seat);
+  }
   std::erase(entry.listening, seat);
-  if (std::erase(entry.seats, seat) == 0) return false;
-  entry.backend->left(seat);
-  if (!entry.seats.empty() || !entry.port) return true;
+  if (std::erase(entry.seats, seat) != 0) {
+    entry.backend->left(seat);
+    known = true;
+  }
+  const bool somebody = !entry.seats.empty() || (entry.change && !entry.change->seats.empty());
+  if (!known || somebody || !entry.port) return known;
+  drop_change(entry);
   entry.backend = make_refusing_backend(entry.request);
   entry.refusing = true;
   return true;
 }
 
 void Listeners::refuse_new() noexcept {
-  for (auto& entry : entries_) entry->backend->refuse_new();
+  for (auto& entry : entries_) {
+    entry->backend->refuse_new();
+    if (entry->change) entry->change->old->refuse_new();
+  }
 }
 
 bool Listeners::quiet(bool handshakes) noexcept {
-  return std::all_of(entries_.begin(), entries_.end(), [=](auto& entry) { return entry->backend->quiet(handshakes); });
+  bool all = true;
+  for (auto& entry : entries_) {
+    all &= entry->backend->quiet(handshakes);
+    if (entry->change) all &= entry->change->old->quiet(handshakes);
+  }
+  return all;
 }
 
 void Listeners::turn() noexcept {
-  for (auto& entry : entries_) entry->backend->turn();
+  for (auto& entry : entries_) {
+    entry->backend->turn();
+    if (!entry->change) continue;
+    entry->change->old->turn();
+    advance(*entry);
+  }
 }
 
 bool Listeners::may_sleep() noexcept {
-  return std::all_of(entries_.begin(), entries_.end(), [](auto& entry) { return entry->backend->may_sleep(); });
+  return std::all_of(entries_.begin(), entries_.end(), [](auto& entry) {
+    return entry->backend->may_sleep() && (!entry->change || entry->change->old->may_sleep());
+  });
 }
 
 int Listeners::next_turn_ms() noexcept {
   int next = -1;
-  for (auto& entry : entries_) {
-    const int wanted = entry->backend->next_turn_ms();
+  const auto at_most = [&](int wanted) {
     if (wanted >= 0 && (next < 0 || wanted < next)) next = wanted;
+  };
+  for (auto& entry : entries_) {
+    at_most(entry->backend->next_turn_ms());
+    if (!entry->change) continue;
+    at_most(entry->change->old->next_turn_ms());
+    at_most(kLookAtChange_ms);
   }
   return next;
+}
+
+/// The old backend's figures count too.
+void Listeners::describe_change(const Entry& entry, EndpointStatus& status) {
+  const PolicyChange& change = *entry.change;
+  EndpointStatus old;
+  change.old->describe(old);
+  status.queued += old.queued;
+  status.queue_age_ms = std::max(status.queue_age_ms, old.queue_age_ms);
+  status.lost += old.lost;
+  status.retried += old.retried;
+  for (WorkerLoad& load : old.workers) {
+    const auto same =
+        std::find_if(status.workers.begin(), status.workers.end(), [&](auto& each) { return each.worker == load.worker; });
+    if (same == status.workers.end()) {
+      status.workers.push_back(load);
+      continue;
+    }
+    same->accepted += load.accepted;
+    same->backlog += load.backlog;
+  }
+  status.changing = "from " + old.effective.to_string() + ": " +
+                    (change.parting   ? std::to_string(change.seats.size()) + " workers to let go"
+                     : change.retired ? std::string("its queues are being emptied")
+                                      : std::to_string(entry.listening.size()) + " workers joined, " +
+                                            std::to_string(change.seats.size()) + " had it");
 }
 
 EndpointStatus Listeners::describe(const Entry& entry) const {
   EndpointStatus status;
   status.asked = entry.asked;
-  status.requested = policy_;
+  status.requested = entry.requested;
   if (auto address = entry.backend->address()) status.address = *address;
   entry.backend->describe(status);
+  status.lost += entry.lost_before;
+  if (entry.change) describe_change(entry, status);
+  status.not_changed = entry.not_changed;
   if (!entry.request.fallback.empty()) status.reason = entry.request.fallback;
-  if (policy_.backend == Backend::automatic && status.effective.backend != Backend::reuseport && status.reason.empty())
+  if (entry.requested.backend == Backend::automatic && status.effective.backend != Backend::reuseport && status.reason.empty())
     status.reason = "auto: no eBPF here";
   if (around_.max_in_flight != 0 && status.effective.backend != Backend::round_robin)
     status.reason += std::string(status.reason.empty() ? "" : "; ") + "max_in_flight holds under round-robin only";

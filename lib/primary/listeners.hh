@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -10,6 +12,7 @@
 #include <lb/cluster.hh>
 
 #include "backends/backend.hh"
+#include "primary/policy_change.hh"
 #include "wire/listen_query.hh"
 
 namespace lb {
@@ -35,15 +38,26 @@ class Listeners {
   /// For this endpoint, whoever asks for it, now and later.
   Result<void> set_blob(const Endpoint& endpoint, std::string_view blob) noexcept;
 
-  /// False when the worker has no such endpoint, or listens there already: it breaks the protocol.
-  bool listening(Seat seat, uint32_t cell) noexcept;
-  /// The worker closed its listener; without any, the endpoint is given up. False when it has no such endpoint.
-  bool close(Seat seat, uint32_t cell) noexcept;
+  /// What a worker's word about a cell is about.
+  enum class About {
+    nothing,   ///< no such endpoint, or said before
+    listener,  ///< the worker's listener on the endpoint
+    source,    ///< one of the ways by which connections arrive there, as the policy changes
+  };
+  /// The worker listens. `nothing`: it breaks the protocol.
+  About listening(Seat seat, uint32_t cell) noexcept;
+  /// The worker closed its listener. Without any, the endpoint is given up, unless it `leaves`: then it waits for another.
+  About close(Seat seat, uint32_t cell, bool leaves) noexcept;
   void draining(Seat seat) noexcept;
   /// The worker is gone; its endpoints wait for a replacement, or refuse, as the options say.
   void left(Seat seat) noexcept;
-  /// The same for one endpoint. False when the worker has no such endpoint.
-  bool left(Seat seat, uint32_t cell) noexcept;
+
+  /// Changes the policy of one endpoint, or of all and of those to come; of all or none of those that are there. What cannot be had, as
+  /// under `listen`, is the error. Endpoints that are changing already take their turn. Exclusive ones and datagrams stay as they are.
+  Result<void> set_policy(const Policy& policy, const Endpoint* only) noexcept;
+  /// A change has ended; `why_not` if the old policy stays in force.
+  std::function<void(const EndpointStatus& endpoint, const char* why_not)> on_change;
+  const Policy& policy() const noexcept { return policy_; }
 
   void refuse_new() noexcept;
   bool quiet(bool handshakes) noexcept;
@@ -66,19 +80,45 @@ class Listeners {
     Endpoint asked{};
     UniqueFd port{};  // refusing without workers: bound and never listening, it keeps the port
     bool refusing = false;
+    Policy requested{};
+    std::optional<PolicyChange> change{};
+    std::optional<Policy> next{};  // asked for while it was changing
+    std::string not_changed{};     // why the last change came to nothing
+    uint64_t lost_before = 0;      // under policies of before
   };
+  /// A change as it is prepared: for all endpoints, before it is made for any.
+  struct Prepared {
+    Entry* entry;
+    ListenRequest request;
+    std::unique_ptr<EndpointBackend> backend;  // null: another selector of the same
+  };
+  static bool is_meant(const Entry& entry, const Endpoint* only) noexcept;
+  Result<void> prepare(Entry& entry, const Policy& policy, std::vector<Prepared>& prepared) noexcept;
+  void begin(Prepared& prepared) noexcept;
+  void advance(Entry& entry) noexcept;
+  bool joined_by_all(const Entry& entry) const noexcept;
+  bool offer(Entry& entry, Seat seat, bool older) noexcept;
+  void tell_to_part(Entry& entry) noexcept;
+  void finish(Entry& entry) noexcept;
+  void begin_next(Entry& entry) noexcept;
+  void drop_change(Entry& entry) noexcept;
+  About close_source(Entry& entry, Seat seat, bool leaves) noexcept;
+  About close_listener(Entry& entry, Seat seat, bool leaves) noexcept;
   Result<Entry*> create(const ListenQuery& asked, std::string key);
   Result<void> open(Entry& entry) noexcept;
   bool leave(Entry& entry, Seat seat) noexcept;
-  Result<std::unique_ptr<EndpointBackend>> make_backend(ListenRequest& request) noexcept;
-  Result<uint32_t> free_cell() noexcept;
+  Result<void> settle(ListenRequest& request) noexcept;
+  Result<std::unique_ptr<EndpointBackend>> make_backend(const ListenRequest& request, Heritage* heritage = nullptr) noexcept;
+  Result<uint32_t> free_cell(const std::vector<Prepared>* prepared = nullptr) noexcept;
   Entry* find(uint32_t cell) noexcept;
   EndpointStatus describe(const Entry& entry) const;
+  static void describe_change(const Entry& entry, EndpointStatus& status);
 
   Surroundings& around_;
   Policy policy_;
   Options::WithoutWorkers without_workers_;
   std::vector<std::unique_ptr<Entry>> entries_;
+  std::vector<ForgottenCell> forgotten_;
   std::map<std::string, std::string> blobs_;  // set by the primary: by endpoint
 };
 

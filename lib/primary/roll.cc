@@ -41,11 +41,32 @@ Result<void> Cluster::Impl::roll(RollOptions options) noexcept try {
   if (options.drain_deadline && *options.drain_deadline < std::chrono::milliseconds{0})
     return Error{EINVAL, "RollOptions::drain_deadline is negative"};
   if (auto valid = validate_environment(options.env); !valid) return valid;
+  if (auto read = read_policy_again(options.env); !read) return read;
   roll_.next = std::move(options);
   roll_.status.queued = roll_.active;
   return {};
 } catch (...) {
   return Error{ENOMEM, "roll"};
+}
+
+/// LB_SCHED_POLICY as the replacements will see it: one that differs from last time changes the policy, of those that leave too.
+Result<void> Cluster::Impl::read_policy_again(const std::vector<std::string>& env) {
+  constexpr std::string_view kName = "LB_SCHED_POLICY=";
+  auto policy = Policy::from_environment(options_.policy);
+  for (const std::string& text : env)
+    if (text.starts_with(kName)) policy = text.size() == kName.size() ? options_.policy : Policy::parse(text.substr(kName.size()));
+  if (!policy) return policy.error();
+  if (*policy == policy_) return {};
+  if (auto set = set_policy(*policy, nullptr); !set) return set;
+  policy_ = *policy;
+  return {};
+}
+
+Result<void> Cluster::Impl::set_policy(const Policy& policy, const Endpoint* only) noexcept {
+  if (phase_ != Phase::serving) return Error{ESHUTDOWN, "set_policy: the cluster shuts down"};
+  if (policy.selector == Selector::custom && !options_.selector)
+    return Error{EINVAL, "set_policy round-robin:custom: the program supplies no Options::selector"};
+  return listeners_->set_policy(policy, only);
 }
 
 void Cluster::Impl::tell_roll(Event::Kind kind, const WorkerRecord* fresh, uint32_t replaced) noexcept {

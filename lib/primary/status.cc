@@ -61,6 +61,8 @@ std::string Status::to_string() const {
     text += endpoint.address.to_string() + "  policy " + endpoint.effective.to_string() + " (" + endpoint.rung + ")";
     if (endpoint.requested.to_string() != endpoint.effective.to_string()) text += ", requested " + endpoint.requested.to_string();
     if (!endpoint.reason.empty()) text += ": " + endpoint.reason;
+    if (!endpoint.changing.empty()) text += "\n  changing " + endpoint.changing;
+    if (!endpoint.not_changed.empty()) text += "\n  not changed to " + endpoint.not_changed;
     text += "\n  queued " + std::to_string(endpoint.queued);
     if (endpoint.queue_age_ms != 0) text += " (oldest " + std::to_string(endpoint.queue_age_ms) + " ms)";
     if (endpoint.lost != 0) text += ", lost " + std::to_string(endpoint.lost);

@@ -23,9 +23,16 @@ struct Request {
   inet_diag_req_v2 body{};
 };
 
+/// The timer runs 1 s at first, and twice as long each time; `idiag_expires` is what is left of it.
+int64_t age_ms(const inet_diag_msg& entry) noexcept {
+  const int64_t first_ms = 1000;
+  const unsigned sent_again = entry.idiag_retrans < 8 ? entry.idiag_retrans : 8;
+  return first_ms * ((int64_t{2} << sent_again) - 1) - static_cast<int64_t>(entry.idiag_expires);
+}
+
 }  // namespace
 
-Result<unsigned> count_half_open(sa_family_t family, in_port_t port) noexcept {
+Result<unsigned> count_half_open(sa_family_t family, in_port_t port, int64_t older_than_ms) noexcept {
   const UniqueFd fd(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
   if (!fd) return last_error("socket NETLINK_SOCK_DIAG");
   Request request;
@@ -51,7 +58,7 @@ Result<unsigned> count_half_open(sa_family_t family, in_port_t port) noexcept {
         return Error{-failure->error, "NETLINK_SOCK_DIAG"};
       }
       const auto* entry = static_cast<const inet_diag_msg*>(NLMSG_DATA(message));
-      if (ntohs(entry->id.idiag_sport) == port) ++count;
+      if (ntohs(entry->id.idiag_sport) == port && (older_than_ms == 0 || age_ms(*entry) >= older_than_ms)) ++count;
     }
     if (received == 0) return count;
   }

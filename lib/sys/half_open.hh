@@ -3,12 +3,15 @@
 
 #include <netinet/in.h>
 
+#include <cstdint>
+
 #include <lb/result.hh>
 
 namespace lb {
 
 /// How many handshakes are under way (TCP_SYN_RECV) at a local port, from the kernel's socket diagnostics (sock_diag(7)).
 /// Needs no privilege. Handshakes under SYN cookies leave no trace and are not counted.
-Result<unsigned> count_half_open(sa_family_t family, in_port_t port) noexcept;
+/// `older_than_ms`: only those that began so long ago or longer, as far as their retransmissions tell (RFC 6298: after 1, 3, 7 s...).
+Result<unsigned> count_half_open(sa_family_t family, in_port_t port, int64_t older_than_ms = 0) noexcept;
 
 }  // namespace lb

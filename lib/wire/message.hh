@@ -19,6 +19,10 @@ enum class Act : uint16_t {
   disown,       ///< reuseport: slot value 0 has a worker again
   nudge,        ///< reuseport: nothing, shows whether the worker runs; shared: connections wait, look again
   drain,        ///< finish; value 0: 1 = the whole cluster does, so empty the queues
+  source,  ///< a further way for connections to arrive at the listener with cell value 4, since the policy changes; else as the
+           ///< listener answer: `endpoint` is the cell that goes with it; value 5: 1 = an older way, to be emptied; answered by
+           ///< listening on that cell, or close
+  part,    ///< the way with cell `endpoint` is empty: look once more, let go of it and say close
   // worker -> primary
   online = 64,              ///< the worker runs
   query_listener,           ///< text and values: wire/listen_query; payload: the blob that it offers

@@ -48,8 +48,6 @@ class Acceptor {
   virtual Result<void> join(int epoll_fd, uint64_t data) noexcept = 0;
   /// The worker has found nothing and is about to wait.
   virtual void rest() noexcept {}
-  /// One descriptor to poll; -1: join an epoll instance instead.
-  virtual int fd() const noexcept { return -1; }
   /// The queue is this worker's to empty before it leaves; `all_leave`: so do all others.
   virtual bool must_empty(bool all_leave) const noexcept = 0;
   /// The worker drains and the queue is empty: nothing more can come. Else look again; the listener becomes readable for it.

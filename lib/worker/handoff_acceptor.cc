@@ -23,7 +23,6 @@ class HandoffAcceptor final : public Acceptor {
   Result<Arrived> take(bool nonblocking) noexcept override;
   Result<void> join(int epoll_fd, uint64_t data) noexcept override;
   void rest() noexcept override;
-  int fd() const noexcept override { return channel_.get(); }
   bool must_empty(bool) const noexcept override { return true; }
   void leave() noexcept override {
     give_back();

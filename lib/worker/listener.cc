@@ -28,7 +28,7 @@ Result<void> Listener::Impl::open() noexcept {
 
 /// Charges first and accepts then: between the two the connection counts once too often rather than not at all. But a worker that
 /// only looks whether it may sleep must not seem busy meanwhile, or what arrives now goes to one that is.
-Result<std::optional<Connection>> Listener::Impl::take(bool nonblocking) noexcept {
+Result<std::optional<Connection>> Listener::Impl::take_from(Source& source, bool nonblocking) noexcept {
   auto& page = worker_.place().page();
   auto& in_flight = atomic(page.in_flight);
   LoadToken load;
@@ -36,14 +36,14 @@ Result<std::optional<Connection>> Listener::Impl::take(bool nonblocking) noexcep
     in_flight.fetch_add(1, std::memory_order_relaxed);
     load = LoadToken(&in_flight);
   };
-  const bool expected = acceptor_->expects();
+  const bool expected = source.acceptor->expects();
   if (expected) charge();
   worker_.place().beat();
-  auto taken = acceptor_->take(nonblocking);
+  auto taken = source.acceptor->take(nonblocking);
   if (!taken) return taken.error();
   if (!*taken) return std::optional<Connection>();
   if (!expected) charge();
-  auto& accepted = atomic(page.cells[cell_].accepted);
+  auto& accepted = atomic(page.cells[source.cell].accepted);
   accepted.store(accepted.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   taken->copies.certain |= worker_.is_in_primary();  // in workers that the primary forks meanwhile
   return std::optional<Connection>(std::in_place, std::move(taken->fd), std::move(load), taken->copies);
@@ -52,7 +52,7 @@ Result<std::optional<Connection>> Listener::Impl::take(bool nonblocking) noexcep
 /// Draining, and nothing more to take: not before one last look, since a wake-up for a connection may have reached us together
 /// with the word to drain, and nobody else is woken for that connection.
 bool Listener::Impl::may_go() noexcept {
-  if (acceptor_->must_empty(worker_.all_leave())) return false;
+  if (must_empty()) return false;
   return std::exchange(took_last_, true);
 }
 
@@ -62,7 +62,7 @@ std::optional<Connection> Listener::Impl::accept() noexcept {
     return std::nullopt;
   }
   if (!joined_ && !closed_) {
-    if (auto joined = acceptor_->join(waiting_.get(), kConnections); !joined) {
+    if (auto joined = join(waiting_.get(), kConnections); !joined) {
       error_ = joined.error();
       return std::nullopt;
     }
@@ -78,8 +78,8 @@ std::optional<Connection> Listener::Impl::accept() noexcept {
       error_ = taken.error();
       return std::nullopt;
     }
-    if (taken && draining && acceptor_->settled()) break;  // it was draining before we looked, so nothing more comes
-    if (taken) acceptor_->rest();
+    if (taken && draining && settled()) break;  // it was draining before we looked, so nothing more comes
+    if (taken) rest();
     wait(taken ? -1 : kBackOff_ms);
   }
   drained_ = true;
@@ -107,28 +107,29 @@ Result<std::optional<Connection>> Listener::Impl::try_accept() noexcept {
   }
   auto taken = take(true);
   if (taken && !*taken) {
-    drained_ = draining && acceptor_->settled();
-    acceptor_->rest();
+    drained_ = draining && settled();
+    rest();
   }
   return taken;
 }
 
 Result<void> Listener::Impl::watch(int epoll_fd, uint64_t data) noexcept {
   if (closed_) return Error{EBADF, "watch: the listener is closed"};
-  if (auto joined = acceptor_->join(epoll_fd, data); !joined) return joined;
-  acceptor_->rest();
+  if (auto joined = join(epoll_fd, data); !joined) return joined;
+  rest();
   return {};
 }
 
+/// An epoll instance, whatever is in it: it stays the same when the policy changes.
 int Listener::Impl::fd() noexcept {
   if (closed_) return -1;
-  if (!hint_ && acceptor_->fd() < 0) {
+  if (!hint_) {
     UniqueFd epoll(::epoll_create1(EPOLL_CLOEXEC));
-    if (!epoll || !acceptor_->join(epoll.get(), kConnections)) return -1;
+    if (!epoll || !join(epoll.get(), kConnections)) return -1;
     hint_ = std::move(epoll);
   }
-  acceptor_->rest();
-  return hint_ ? hint_.get() : acceptor_->fd();
+  rest();
+  return hint_.get();
 }
 
 Connection Listener::Impl::adopt(UniqueFd fd) noexcept {
@@ -141,9 +142,10 @@ Connection Listener::Impl::adopt(UniqueFd fd) noexcept {
 void Listener::Impl::close() noexcept {
   if (closed_) return;
   closed_ = true;
-  acceptor_->leave();
-  acceptor_.reset();
-  worker_.forget(this, cell_, key_, index_);
+  while (sources_.size() > 1) let_go(sources_.front());
+  sources_[0].acceptor->leave();
+  sources_[0].acceptor.reset();
+  worker_.forget(this, sources_[0].cell, key_, index_);
 }
 
 Listener::Listener(std::unique_ptr<Impl> impl) noexcept : impl_(std::move(impl)) {}

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include <lb/listener.hh>
 
@@ -14,7 +15,9 @@ namespace lb {
 class LB_HIDDEN Listener::Impl final : public Inlet {
  public:
   Impl(Worker::Impl& worker, std::unique_ptr<Acceptor> acceptor, Endpoint address, uint32_t cell, std::string key, uint32_t index)
-      : worker_(worker), acceptor_(std::move(acceptor)), address_(address), cell_(cell), key_(std::move(key)), index_(index) {}
+      : worker_(worker), address_(address), key_(std::move(key)), index_(index) {
+    sources_.push_back({std::move(acceptor), cell});
+  }
   ~Impl() { close(); }
 
   /// Makes the epoll instance that accept() waits on.
@@ -32,24 +35,53 @@ class LB_HIDDEN Listener::Impl final : public Inlet {
   Error error() const noexcept { return error_; }
   void close() noexcept;
 
-  void told(const Message& message, Packet& packet) noexcept override { acceptor_->told(message, packet); }
+  void told(const Message& message, Packet& packet) noexcept override;
   /// The worker drains.
-  void retire() noexcept override { acceptor_->retire(worker_.all_leave()); }
+  void retire() noexcept override {
+    for (Source& source : sources_) source.acceptor->retire(worker_.all_leave());
+  }
 
  private:
-  Result<std::optional<Connection>> take(bool nonblocking) noexcept;
+  /// One way for connections to arrive.
+  struct Source {
+    std::unique_ptr<Acceptor> acceptor;
+    uint32_t cell;
+    bool parting = false;  // told to let go of it, once it has been looked at again
+  };
+  /// An epoll instance that the listener is in.
+  struct Line {
+    int epoll_fd;
+    uint64_t data;
+  };
+  Result<std::optional<Connection>> take(bool nonblocking) noexcept {
+    if (sources_.size() == 1) return take_from(sources_[0], nonblocking);
+    return take_from_all(nonblocking);
+  }
+  Result<std::optional<Connection>> take_from(Source& source, bool nonblocking) noexcept;
+  Result<std::optional<Connection>> take_from_all(bool nonblocking) noexcept;
+  Result<void> join(int epoll_fd, uint64_t data) noexcept;
+  bool must_empty() const noexcept;
+  bool settled() noexcept;
+  void rest() noexcept {
+    for (Source& source : sources_) source.acceptor->rest();
+  }
+  Source* find(uint32_t cell) noexcept;
+  bool gain(const Message& message) noexcept;
+  void look_again() noexcept;
+  void let_go(Source& source) noexcept;
   void wait(int timeout_ms) noexcept;
   bool may_go() noexcept;
 
   Worker::Impl& worker_;
-  std::unique_ptr<Acceptor> acceptor_;
+  std::vector<Source> sources_;  // the policy's last: the others are from before it changed, and are emptied first
+  std::vector<Line> lines_;
+  UniqueFd look_;  // eventfd, once the policy has changed: makes the listener readable for a look at what is to be let go
   Endpoint address_;
-  uint32_t cell_;
   std::string key_;
   uint32_t index_;
   std::string blob_;
-  UniqueFd waiting_;  // epoll: the acceptor's descriptors and the worker's events; for accept()
-  UniqueFd hint_;     // epoll: the acceptor's descriptors; for fd()
+  UniqueFd waiting_;  // epoll: the acceptors' descriptors and the worker's events; for accept()
+  UniqueFd hint_;     // epoll: the acceptors' descriptors; for fd()
   Error error_{};
   bool joined_ = false;
   bool drained_ = false;

@@ -85,6 +85,15 @@ void Worker::Impl::act_on(const Message& message) noexcept {
       all_leave_ |= message.value[0] != 0;
       for (const auto& [cell, listener] : listeners_) listener->retire();
       break;
+    case Act::source:
+      if (message.endpoint >= LB_MAX_ENDPOINTS) break;
+      if (const auto found = listeners_.find(message.value[4]); found != listeners_.end())
+        found->second->told(message, packet_);
+      else
+        let_go(message.endpoint);  // the listener has been closed
+      for (auto& fd : packet_.fds) fd.reset();
+      break;
+    case Act::part:
     case Act::siblings:
     case Act::adopt:
     case Act::disown:
@@ -158,7 +167,6 @@ Result<Message> Worker::Impl::ask(Message& question, std::string_view payload) n
   }
 }
 
-/// How connections arrive, as the primary answered.
 Result<std::unique_ptr<Acceptor>> Worker::Impl::make_acceptor(const Message& answer, const ListenOptions& options,
                                                               OwnSocket own) noexcept {
   switch (static_cast<Arrival>(answer.value[0])) {
@@ -229,6 +237,18 @@ Result<Listener> Worker::Impl::listen(const Endpoint& endpoint, const ListenOpti
 void Worker::Impl::forget(Inlet* inlet, uint32_t cell, const std::string& key, uint32_t index) noexcept {
   if (const auto found = listeners_.find(cell); found != listeners_.end() && found->second == inlet) listeners_.erase(found);
   indexes_[key].erase(index);
+  (void)send(Act::close, cell);
+}
+
+bool Worker::Impl::gained(Inlet* inlet, uint32_t cell) noexcept try {
+  listeners_[cell] = inlet;
+  return send(Act::listening, cell).ok();
+} catch (...) {
+  return false;
+}
+
+void Worker::Impl::let_go(uint32_t cell) noexcept {
+  listeners_.erase(cell);
   (void)send(Act::close, cell);
 }
 

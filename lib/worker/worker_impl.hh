@@ -48,6 +48,11 @@ class LB_HIDDEN Worker::Impl {
   void forget(Inlet* inlet, uint32_t cell, const std::string& key, uint32_t index) noexcept;
   /// Tells the primary that the exit that follows is meant.
   void announce_exit() noexcept;
+  /// How connections arrive, as the primary said in the message at hand.
+  Result<std::unique_ptr<Acceptor>> make_acceptor(const Message& answer, const ListenOptions& options, OwnSocket own) noexcept;
+  /// A listener has got a further way for connections to arrive, and has let go of one, or could not have it.
+  bool gained(Inlet* inlet, uint32_t cell) noexcept;
+  void let_go(uint32_t cell) noexcept;
 
  private:
   Impl(uint32_t id, UniqueFd channel, UniqueFd stop) noexcept : id_(id), channel_(std::move(channel)), stop_(std::move(stop)) {}
@@ -58,7 +63,6 @@ class LB_HIDDEN Worker::Impl {
   Result<void> wait_for_primary() noexcept;
   Result<void> send(Act act, uint32_t endpoint) noexcept;
   Result<Message> ask(Message& question, std::string_view payload = {}) noexcept;
-  Result<std::unique_ptr<Acceptor>> make_acceptor(const Message& answer, const ListenOptions& options, OwnSocket own) noexcept;
   void primary_gone() noexcept { draining_ = all_leave_ = true; }
 
   uint32_t id_;

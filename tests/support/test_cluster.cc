@@ -62,6 +62,10 @@ const char* name_of(Event::Kind kind) noexcept {
       return "roll_step";
     case Event::Kind::roll_done:
       return "roll_done";
+    case Event::Kind::policy_changed:
+      return "policy_changed";
+    case Event::Kind::policy_not_changed:
+      return "policy_not_changed";
     case Event::Kind::roll_failed:
       return "roll_failed";
   }

@@ -37,10 +37,12 @@ struct Event {
     exit,          ///< it is gone: `exit_code`, or `signal` when one killed it; `expected` tells leaving from crashing
     crash_loop,    ///< it crashed so often that respawning now waits `backoff`
     // The cluster's; `worker` is 0 but for roll_step. See Cluster::roll.
-    roll_begun,   ///< a rolling restart to `generation`
-    roll_step,    ///< `worker` listens, and `replaced` is told to drain
-    roll_done,    ///< nobody of an older generation is left
-    roll_failed,  ///< it stopped, for `reason`; those not replaced go on
+    roll_begun,          ///< a rolling restart to `generation`
+    roll_step,           ///< `worker` listens, and `replaced` is told to drain
+    roll_done,           ///< nobody of an older generation is left
+    policy_changed,      ///< `endpoint` has the policy that was asked for (Cluster::set_policy), and the old one is at its end
+    policy_not_changed,  ///< it could not have it, for `reason`: the old one stays in force
+    roll_failed,         ///< it stopped, for `reason`; those not replaced go on
   };
   Kind kind{};
   uint32_t worker = 0;  ///< worker id
@@ -50,10 +52,11 @@ struct Event {
   /// exit: meant by us (drain, kill, shutdown) or by the worker (it returned 0), and no crash. Node.js: exitedAfterDisconnect.
   bool expected = false;
   std::chrono::milliseconds backoff{0};
-  uint32_t generation = 0;                   ///< rolls: that of the replacements
-  uint32_t replaced = 0;                     ///< roll_step: the worker replaced; 0: it had crashed by then
-  const char* reason = "";                   ///< roll_failed
-  const EndpointStatus* endpoint = nullptr;  ///< for listening: address, requested and effective policy, reason
+  uint32_t generation = 0;  ///< rolls: that of the replacements
+  uint32_t replaced = 0;    ///< roll_step: the worker replaced; 0: it had crashed by then
+  const char* reason = "";  ///< roll_failed, policy_not_changed
+  const EndpointStatus* endpoint =
+      nullptr;  ///< for listening, policy_changed, policy_not_changed: address, requested and effective policy, reason
 };
 
 struct Options {
@@ -182,6 +185,16 @@ class LB_API Cluster {
   /// rest is done in `poll`. EINVAL: an option out of range. ESHUTDOWN: the cluster shuts down.
   Result<void> roll() noexcept;
   Result<void> roll(RollOptions options) noexcept;
+  /// Changes the policy while the cluster runs: of every endpoint, and of those to come. The workers live on, and so do the connections
+  /// in their hands; those that wait are served; nothing is refused, reset or left hanging. A change of selector alone takes effect with
+  /// the next connection; one of backend is made in `poll`, within milliseconds once the workers come for their events, and
+  /// is told by the event policy_changed. Meanwhile both backends serve (EndpointStatus::changing). A change that is asked for while
+  /// one is made waits for it. Datagrams and exclusive endpoints stay as they are.
+  /// What cannot be had is an error, and changes nothing: with LB_STRICT a fallback is one, as under Worker::listen.
+  /// EINVAL: round-robin:custom without Options::selector. ENOSPC: 64 endpoints; one that changes counts twice. ESHUTDOWN.
+  Result<void> set_policy(Policy policy) noexcept;
+  /// The same for one endpoint, as asked for or as bound. ENOENT: there is none. EOPNOTSUPP: its policy does not change.
+  Result<void> set_policy(std::string_view endpoint, Policy policy) noexcept;
   /// Drains all: the workers serve what is queued and in flight, new clients are turned away; then `done()`.
   void shutdown() noexcept;
   /// Shuts down without the drain: SIGKILL.

@@ -41,15 +41,17 @@ struct PickOutcome {
 };
 
 struct EndpointStatus {
-  Endpoint asked;       ///< as the workers asked for it
-  Endpoint address;     ///< as bound: port 0 has become a real port
-  Policy requested;     ///< what was asked for
-  Policy effective;     ///< what is in force
-  std::string rung;     ///< how: "eBPF, kernel backlog", "eBPF, in flight", "classic BPF", "kernel hash", "io_uring", "epoll",
-                        ///< "exclusive to worker 3" (ListenOptions::exclusive), ...
-  std::string reason;   ///< why it is not what was asked for, or not the top rung; empty if it is
-  uint32_t queued = 0;  ///< connections in the primary's hands (round-robin) or in the one shared accept queue;
-                        ///< `udp://`: bytes of memory that all its receive queues take
+  Endpoint asked;          ///< as the workers asked for it
+  Endpoint address;        ///< as bound: port 0 has become a real port
+  Policy requested;        ///< what was asked for
+  Policy effective;        ///< what is in force
+  std::string rung;        ///< how: "eBPF, kernel backlog", "eBPF, in flight", "classic BPF", "kernel hash", "io_uring", "epoll",
+                           ///< "exclusive to worker 3" (ListenOptions::exclusive), ...
+  std::string reason;      ///< why it is not what was asked for, or not the top rung; empty if it is
+  std::string changing{};  ///< a change of policy that is under way: from which one, and how far it has come; else empty
+  std::string not_changed{};  ///< why the last change did not take place; empty if it did
+  uint32_t queued = 0;        ///< connections in the primary's hands (round-robin) or in the one shared accept queue;
+                              ///< `udp://`: bytes of memory that all its receive queues take
   uint32_t queue_age_ms = 0;  ///< how long the oldest in the primary's hands has waited
   uint64_t lost = 0;          ///< connections that the primary had accepted and had to drop (its own descriptor limit, no memory);
       ///< `udp://`: datagrams that the kernel dropped, because a receive queue was full or the cluster shuts down
