@@ -44,15 +44,27 @@ std::string Cluster::Impl::administer(std::string_view line) {
   switch (request.verb) {
     case AdminRequest::Verb::status:
       return tell_status();
-    case AdminRequest::Verb::drain: {
-      const WorkerRecord* worker = find(request.worker);
-      if (worker == nullptr) return refusal("there is no worker " + std::to_string(request.worker));
-      if (auto drained = drain(request.worker, request.deadline.value_or(options_.drain_deadline)); !drained)
-        return refusal(drained.error().message());
-      return begin_answer(true).end_object().take();
-    }
+    case AdminRequest::Verb::drain:
+      return admit_drain(request);
+    case AdminRequest::Verb::roll:
+      return admit_roll(request);
   }
   return refusal("unknown request");
+}
+
+std::string Cluster::Impl::admit_drain(const AdminRequest& request) {
+  if (find(request.worker) == nullptr) return refusal("there is no worker " + std::to_string(request.worker));
+  auto drained = drain(request.worker, request.deadline.value_or(options_.drain_deadline));
+  return drained ? begin_answer(true).end_object().take() : refusal(drained.error().message());
+}
+
+/// The answer tells the generation by which this roll is known in the status; it begins later.
+std::string Cluster::Impl::admit_roll(const AdminRequest& request) {
+  RollOptions options = options_.roll;
+  options.at_once = request.at_once.value_or(options.at_once);
+  const uint32_t generation = generation_ + 1;
+  if (auto asked = roll(std::move(options)); !asked) return refusal(asked.error().message());
+  return begin_answer(true).member("generation", generation).end_object().take();
 }
 
 std::string Cluster::Impl::tell_status() const {

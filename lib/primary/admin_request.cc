@@ -8,7 +8,7 @@ namespace lb {
 namespace {
 
 constexpr size_t kWordsMax = 8;
-constexpr const char* kVerbs = "status, drain";
+constexpr const char* kVerbs = "status, drain, roll";
 
 std::vector<std::string_view> split(std::string_view line) {
   std::vector<std::string_view> words;
@@ -43,6 +43,15 @@ std::variant<AdminRequest, std::string> parse_drain(const std::vector<std::strin
   return request;
 }
 
+std::variant<AdminRequest, std::string> parse_roll(const std::vector<std::string_view>& words) {
+  if (words.size() > 3) return "roll takes, if you like, how many replacements may start at once";
+  AdminRequest request{AdminRequest::Verb::roll};
+  if (words.size() == 2) return request;
+  request.at_once = number<unsigned>(words[2]);
+  if (!request.at_once || *request.at_once == 0) return quoted(words[2]) + " is no number of replacements (1 and up)";
+  return request;
+}
+
 }  // namespace
 
 std::variant<AdminRequest, std::string> parse_admin_request(std::string_view line) {
@@ -56,6 +65,7 @@ std::variant<AdminRequest, std::string> parse_admin_request(std::string_view lin
     return AdminRequest{AdminRequest::Verb::status};
   }
   if (verb == "drain") return parse_drain(words);
+  if (verb == "roll") return parse_roll(words);
   return "unknown request " + quoted(verb) + "; one of: " + kVerbs;
 }
 

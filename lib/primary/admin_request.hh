@@ -14,12 +14,14 @@ namespace lb {
 ///
 ///     lb/1 status
 ///     lb/1 drain WORKER [DEADLINE_MS]
+///     lb/1 roll [AT_ONCE]
 struct AdminRequest {
-  enum class Verb { status, drain };
+  enum class Verb { status, drain, roll };
 
   Verb verb{};
   uint32_t worker = 0;
   std::optional<std::chrono::milliseconds> deadline{};
+  std::optional<unsigned> at_once{};
 };
 
 inline constexpr std::string_view kAdminProtocol = "lb/1";

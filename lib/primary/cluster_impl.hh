@@ -98,6 +98,8 @@ class LB_HIDDEN Cluster::Impl {
   Result<void> open_admin_socket() noexcept;
   std::string administer(std::string_view line);
   std::string tell_status() const;
+  std::string admit_drain(const AdminRequest& request);
+  std::string admit_roll(const AdminRequest& request);
   void emit(Event::Kind kind, WorkerRecord& worker, Event event = {}) noexcept;
 
   Options options_;

@@ -45,6 +45,35 @@ void write(JsonWriter& json, const WorkerStatus& worker) {
       .member("in_flight", worker.in_flight)
       .member("accepted", worker.accepted)
       .member("connected", worker.connected)
+      .member("generation", worker.generation)
+      .end_object();
+}
+
+const char* name_of(RollStatus::State state) {
+  switch (state) {
+    case RollStatus::State::none:
+      return "none";
+    case RollStatus::State::running:
+      return "running";
+    case RollStatus::State::done:
+      return "done";
+    case RollStatus::State::failed:
+      return "failed";
+  }
+  return "?";
+}
+
+void write(JsonWriter& json, const RollStatus& roll) {
+  json.begin_object()
+      .member("state", name_of(roll.state))
+      .member("generation", roll.generation)
+      .member("total", roll.total)
+      .member("replaced", roll.replaced)
+      .member("starting", roll.starting)
+      .member("old", roll.old)
+      .member("draining", roll.draining)
+      .member("queued", roll.queued)
+      .member("reason", roll.reason)
       .end_object();
 }
 
@@ -55,7 +84,8 @@ void write_status(JsonWriter& json, const Status& status) {
   for (const auto& endpoint : status.endpoints) write(json, endpoint);
   json.end_array().key("workers").begin_array();
   for (const auto& worker : status.workers) write(json, worker);
-  json.end_array();
+  json.end_array().member("generation", status.generation).key("roll");
+  write(json, status.roll);
 }
 
 }  // namespace lb

@@ -140,6 +140,19 @@ TEST(Admin, drain_with_a_deadline_ends_a_worker_whose_client_stays) {
   cluster.shut_down();
 }
 
+TEST(Admin, roll_replaces_every_worker_and_tells_its_generation) {
+  const Folder folder;
+  const auto path = folder.path("admin");
+  TestCluster cluster("shared", at(path));
+  ASSERT_TRUE(cluster.start(2, Style::blocking));
+  EXPECT_EQ(ask(cluster, path, "lb/1 roll 2"), "{\"lb\":1,\"ok\":true,\"generation\":2}\n");
+  ASSERT_TRUE(cluster.wait_until("the roll's end", [&] { return cluster->status().roll.state == RollStatus::State::done; }));
+  expect_contains(ask(cluster, path, "lb/1 status"), R"("roll":{"state":"done","generation":2,"total":2,"replaced":2,)");
+  for (const auto& worker : cluster->workers()) EXPECT_EQ(worker.generation, 2u);
+  for (const char* wrong : {"0", "-1", "x", "2 2"}) expect_refused(ask(cluster, path, std::string("lb/1 roll ") + wrong), "");
+  cluster.expect_clean_shutdown();
+}
+
 TEST(Admin, path_is_for_its_user_alone_and_goes_with_the_cluster) {
   const Folder folder;
   const auto path = folder.path("admin");
@@ -228,7 +241,7 @@ TEST(Admin, nonsense_is_refused_and_says_what_is_allowed) {
   expect_refused(ask(cluster, path, ""), "lb/1");
   expect_refused(ask(cluster, path, "lb/2 status"), "lb/1");
   expect_refused(ask(cluster, path, "GET / HTTP/1.1\r"), "lb/1");
-  expect_refused(ask(cluster, path, "lb/1"), "one of: status, drain");
+  expect_refused(ask(cluster, path, "lb/1"), "one of: status, drain, roll");
   expect_refused(ask(cluster, path, "lb/1 reboot"), "reboot");
   expect_refused(ask(cluster, path, "lb/1 status now"), "no argument");
   for (const char* worker : {"", "0", "-1", "x", "4294967296", "1 -1", "1 x", "1 4294967296", "1 1 1"})

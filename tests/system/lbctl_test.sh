@@ -35,6 +35,10 @@ soon() {
 workers_listen() {
   [ "$("$lbctl" status | grep -c ' listening ')" = "$1" ]
 }
+# workers_are ID...: they listen, and there are no others.
+workers_are() {
+  [ "$("$lbctl" status | awk '$3 == "listening" { printf "%s ", $1 } $3 == "draining" { printf "old " }')" = "$* " ]
+}
 
 unset LB_ADMIN_SOCKET
 expect 2 'LB_ADMIN_SOCKET' status
@@ -105,6 +109,12 @@ expect 1 'no worker 77' drain 77
 expect 0 'worker 1 drains' drain 1 --deadline 20
 soon workers_listen 1
 expect 1 'no worker 1' drain 1
+
+expect 2 'parallel' roll --parallel 0
+expect 0 'generation 2: 1 of 1 replaced' roll
+workers_are 3 || fail "after a roll: $("$lbctl" status)"
+"$lbctl" roll --no-wait --parallel 2 || fail "roll --no-wait: $?"
+soon workers_are 4
 
 kill -STOP "$server"
 expect 3 'does not answer' --timeout 0.2 status

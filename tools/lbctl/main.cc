@@ -11,6 +11,7 @@
 #include <sstream>
 
 #include "client.hh"
+#include "follow.hh"
 #include "metrics.hh"
 #include "serve.hh"
 #include "snapshot.hh"
@@ -33,6 +34,8 @@ struct Arguments {
   std::string listen;
   uint32_t worker = 0;
   std::optional<double> deadline_s;
+  std::optional<unsigned> parallel;
+  bool no_wait = false;
 };
 
 /// CLI::Range lets NaN through, and CLI11 reads "-1" as a huge unsigned number.
@@ -72,6 +75,16 @@ void drain(const Arguments& given) {
   fmt::print("worker {} drains\n", given.worker);
 }
 
+void roll(const Arguments& given) {
+  const auto primary = primary_of(given);
+  const auto generation = primary.ask(given.parallel ? fmt::format("roll {}", *given.parallel) : "roll").value("generation", 0U);
+  if (!given.no_wait) follow(primary, [=](const Snapshot& snapshot) { return roll_progress(snapshot, generation); });
+}
+
+void add_waiting(CLI::App& command, Arguments& given) {
+  command.add_flag("--no-wait", given.no_wait, "Return at once, not at the end");
+}
+
 void add_commands(CLI::App& app, Arguments& given, int& code) {
   auto* status = app.add_subcommand("status", "Endpoints with their policies, and the workers");
   status->add_flag("--json", given.json, "As JSON, with the names of <lb/status.hh>");
@@ -92,6 +105,14 @@ void add_commands(CLI::App& app, Arguments& given, int& code) {
       ->type_name("S")
       ->check(within(0.0, 1e6));
   drain_command->final_callback([&] { drain(given); });
+
+  auto* roll_command =
+      app.add_subcommand("roll", "Rolling restart: a replacement for each worker, which then drains; nothing is lost");
+  roll_command->add_option("--parallel", given.parallel, "How many replacements may start at a time (default: the server's)")
+      ->type_name("N")
+      ->check(within(1U, 1U << 16));
+  add_waiting(*roll_command, given);
+  roll_command->final_callback([&] { roll(given); });
 
   auto* metrics = app.add_subcommand("metrics", "All figures in Prometheus's text format");
   metrics->add_option("--listen", given.listen, "Serve them at http://ADDR:PORT/metrics until SIGINT or SIGTERM; port 0 takes any")

@@ -10,12 +10,13 @@ namespace lbctl {
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(Load, worker, accepted, backlog, picks, hung)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(Endpoint, address, requested, effective, rung, reason, queued, queue_age_ms, lost,
                                                 retried, bad_picks, outcomes, workers)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(Worker, id, pid, slot, state, kind, in_flight, accepted)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(Worker, id, pid, slot, state, kind, in_flight, accepted, generation)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(Roll, state, generation, total, replaced, starting, draining, reason)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(PrimaryStatus, pid, version, state, now_ms)
 
 Snapshot Snapshot::parse(const nlohmann::json& answer) {
   return {answer.at("primary").get<PrimaryStatus>(), answer.at("endpoints").get<std::vector<Endpoint>>(),
-          answer.at("workers").get<std::vector<Worker>>()};
+          answer.at("workers").get<std::vector<Worker>>(), answer.value("roll", Roll{})};
 }
 
 const Load* Endpoint::find(uint32_t worker) const {

@@ -44,6 +44,17 @@ struct Worker {
   std::string kind;
   uint64_t in_flight = 0;
   uint64_t accepted = 0;
+  uint32_t generation = 0;
+};
+
+struct Roll {
+  std::string state;
+  uint32_t generation = 0;
+  unsigned total = 0;
+  unsigned replaced = 0;
+  unsigned starting = 0;
+  unsigned draining = 0;
+  std::string reason;
 };
 
 struct PrimaryStatus {
@@ -57,6 +68,7 @@ struct Snapshot {
   PrimaryStatus primary;
   std::vector<Endpoint> endpoints;
   std::vector<Worker> workers;
+  Roll roll;
 
   /// Throws nlohmann::json::exception when it is no status.
   static Snapshot parse(const nlohmann::json& answer);

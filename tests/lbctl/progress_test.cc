@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: MIT
+#include <gtest/gtest.h>
+
+#include "follow.hh"
+#include "snapshot_of.hh"
+
+namespace lbctl {
+namespace {
+
+using State = Progress::State;
+
+Snapshot rolling(const std::string& state, uint32_t generation) {
+  auto snapshot = sample();
+  snapshot.roll = {state, generation, 8, 3, 1, 2, state == "failed" ? "worker 9 exited with code 1" : ""};
+  return snapshot;
+}
+
+TEST(RollProgress, is_told_until_nobody_old_is_left) {
+  EXPECT_EQ(roll_progress(rolling("running", 2), 2).state, State::running);
+  EXPECT_EQ(roll_progress(rolling("running", 2), 2).text, "generation 2: 3 of 8 replaced, 1 starting, 2 old ones drain");
+  EXPECT_EQ(roll_progress(rolling("done", 2), 2).state, State::done);
+}
+
+TEST(RollProgress, failure_says_why) {
+  const auto progress = roll_progress(rolling("failed", 2), 2);
+  EXPECT_EQ(progress.state, State::failed);
+  EXPECT_NE(progress.text.find("worker 9 exited with code 1"), std::string::npos) << progress.text;
+}
+
+TEST(RollProgress, end_of_an_earlier_roll_is_not_its_own) {
+  for (const char* state : {"running", "done", "failed", "none"})
+    EXPECT_EQ(roll_progress(rolling(state, 2), 3).state, State::running);
+  auto ending = rolling("done", 2);
+  ending.primary.state = "draining";
+  EXPECT_EQ(roll_progress(ending, 3).state, State::failed) << "what waits does not begin any more";
+  EXPECT_EQ(roll_progress(rolling("running", 4), 3).state, State::failed);
+}
+
+}  // namespace
+}  // namespace lbctl

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: MIT
+#include <fmt/format.h>
+
+#include "follow.hh"
+
+namespace lbctl {
+
+Progress roll_progress(const Snapshot& snapshot, uint32_t generation) {
+  using State = Progress::State;
+  const Roll& roll = snapshot.roll;
+  if (roll.generation > generation) return {State::failed, "another roll followed before this one was seen to end"};
+  if (roll.generation < generation) {
+    if (snapshot.primary.state != "serving") return {State::failed, "the cluster shuts down"};
+    return {State::running, "waiting for the roll that runs"};
+  }
+  if (roll.state == "failed") return {State::failed, "the roll stopped: " + roll.reason};
+  const auto text = fmt::format("generation {}: {} of {} replaced", generation, roll.replaced, roll.total);
+  if (roll.state == "done") return {State::done, text};
+  return {State::running, fmt::format("{}, {} starting, {} old ones drain", text, roll.starting, roll.draining)};
+}
+
+}  // namespace lbctl
