@@ -48,6 +48,8 @@ std::string Cluster::Impl::administer(std::string_view line) {
       return admit_drain(request);
     case AdminRequest::Verb::roll:
       return admit_roll(request);
+    case AdminRequest::Verb::policy:
+      return admit_policy(request);
   }
   return refusal("unknown request");
 }
@@ -65,6 +67,24 @@ std::string Cluster::Impl::admit_roll(const AdminRequest& request) {
   const uint32_t generation = generation_ + 1;
   if (auto asked = roll(std::move(options)); !asked) return refusal(asked.error().message());
   return begin_answer(true).member("generation", generation).end_object().take();
+}
+
+/// Text of a client's is compared with what is known, not parsed: the errors of parsing are kept for ever (sys/error).
+std::string Cluster::Impl::admit_policy(const AdminRequest& request) {
+  if ((", " + policy_names() + ",").find(", " + request.policy + ",") == std::string::npos)
+    return refusal("unknown policy \"" + request.policy + "\"; one of: " + policy_names());
+  std::optional<Endpoint> only;
+  std::string others;
+  if (!request.endpoint.empty()) {
+    for (const auto& endpoint : listeners_->describe()) {
+      others += (others.empty() ? "" : ", ") + endpoint.address.to_string();
+      if (request.endpoint == endpoint.address.to_string() || request.endpoint == endpoint.asked.to_string())
+        only = endpoint.address;
+    }
+    if (!only) return refusal("there is no endpoint \"" + request.endpoint + "\"; one of: " + others);
+  }
+  auto set = set_policy(Policy::parse(request.policy).value(), only ? &*only : nullptr);
+  return set ? begin_answer(true).end_object().take() : refusal(set.error().message());
 }
 
 std::string Cluster::Impl::tell_status() const {

@@ -8,7 +8,7 @@ namespace lb {
 namespace {
 
 constexpr size_t kWordsMax = 8;
-constexpr const char* kVerbs = "status, drain, roll";
+constexpr const char* kVerbs = "status, drain, roll, policy";
 
 std::vector<std::string_view> split(std::string_view line) {
   std::vector<std::string_view> words;
@@ -52,6 +52,14 @@ std::variant<AdminRequest, std::string> parse_roll(const std::vector<std::string
   return request;
 }
 
+std::variant<AdminRequest, std::string> parse_policy(const std::vector<std::string_view>& words, std::string_view line) {
+  if (words.size() < 3) return "policy takes a policy and, if you like, an endpoint";
+  AdminRequest request{AdminRequest::Verb::policy};
+  request.policy = words[2];
+  if (words.size() > 3) request.endpoint = line.substr(static_cast<size_t>(words[3].data() - line.data()));
+  return request;
+}
+
 }  // namespace
 
 std::variant<AdminRequest, std::string> parse_admin_request(std::string_view line) {
@@ -66,6 +74,7 @@ std::variant<AdminRequest, std::string> parse_admin_request(std::string_view lin
   }
   if (verb == "drain") return parse_drain(words);
   if (verb == "roll") return parse_roll(words);
+  if (verb == "policy") return parse_policy(words, line);
   return "unknown request " + quoted(verb) + "; one of: " + kVerbs;
 }
 

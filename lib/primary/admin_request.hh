@@ -15,13 +15,16 @@ namespace lb {
 ///     lb/1 status
 ///     lb/1 drain WORKER [DEADLINE_MS]
 ///     lb/1 roll [AT_ONCE]
+///     lb/1 policy POLICY [ENDPOINT]    (the rest of the line: a path may have blanks)
 struct AdminRequest {
-  enum class Verb { status, drain, roll };
+  enum class Verb { status, drain, roll, policy };
 
   Verb verb{};
   uint32_t worker = 0;
   std::optional<std::chrono::milliseconds> deadline{};
   std::optional<unsigned> at_once{};
+  std::string policy{};
+  std::string endpoint{};  ///< empty: all
 };
 
 inline constexpr std::string_view kAdminProtocol = "lb/1";

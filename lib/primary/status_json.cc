@@ -23,6 +23,8 @@ void write(JsonWriter& json, const EndpointStatus& endpoint) {
       .member("effective", endpoint.effective.to_string())
       .member("rung", endpoint.rung)
       .member("reason", endpoint.reason)
+      .member("changing", endpoint.changing)
+      .member("not_changed", endpoint.not_changed)
       .member("queued", endpoint.queued)
       .member("queue_age_ms", endpoint.queue_age_ms)
       .member("lost", endpoint.lost)

@@ -36,5 +36,22 @@ TEST(RollProgress, end_of_an_earlier_roll_is_not_its_own) {
   EXPECT_EQ(roll_progress(rolling("running", 4), 3).state, State::failed);
 }
 
+TEST(PolicyProgress, change_runs_until_none_of_the_endpoints_meant_changes) {
+  auto snapshot = sample();
+  EXPECT_EQ(policy_progress(snapshot, "").state, State::done);
+  snapshot.endpoints[0].changing = "from shared: 1 workers joined, 2 had it";
+  EXPECT_EQ(policy_progress(snapshot, "").state, State::running);
+  EXPECT_NE(policy_progress(snapshot, "").text.find("from shared"), std::string::npos);
+  EXPECT_EQ(policy_progress(snapshot, "tcp://127.0.0.1:0").state, State::running) << "as it was asked for";
+  EXPECT_EQ(policy_progress(snapshot, "udp://127.0.0.1:53").state, State::done);
+}
+
+TEST(PolicyProgress, what_could_not_be_changed_says_why) {
+  auto snapshot = sample();
+  snapshot.endpoints[0].not_changed = "reuseport:p2c: no memory";
+  EXPECT_EQ(policy_progress(snapshot, "").state, State::failed);
+  EXPECT_NE(policy_progress(snapshot, "").text.find("no memory"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace lbctl

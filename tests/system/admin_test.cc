@@ -153,6 +153,30 @@ TEST(Admin, roll_replaces_every_worker_and_tells_its_generation) {
   cluster.expect_clean_shutdown();
 }
 
+TEST(Admin, policy_changes_that_of_one_endpoint_or_of_all) {
+  const Folder folder;
+  const auto path = folder.path("admin");
+  TestCluster cluster("shared", at(path));
+  const auto with_blank = "unix:" + folder.path("a server");
+  ASSERT_TRUE(cluster.start(2, Style::blocking));
+  ASSERT_TRUE(cluster.start(2, Style::blocking, with_blank));
+  const auto changed = [&](size_t index, Backend backend) {
+    const auto endpoint = cluster->status().endpoints.at(index);
+    return endpoint.effective.backend == backend && endpoint.changing.empty();
+  };
+  EXPECT_EQ(ask(cluster, path, "lb/1 policy round-robin " + with_blank), "{\"lb\":1,\"ok\":true}\n");
+  EXPECT_TRUE(cluster.wait_until("the change of one", [&] { return changed(1, Backend::round_robin); }));
+  EXPECT_TRUE(changed(0, Backend::shared));
+  EXPECT_EQ(ask(cluster, path, "lb/1 policy rr"), "{\"lb\":1,\"ok\":true}\n");
+  EXPECT_TRUE(cluster.wait_until("the change of all",
+                                 [&] { return changed(0, Backend::round_robin) && changed(1, Backend::round_robin); }));
+  expect_refused(ask(cluster, path, "lb/1 policy fastest"), "one of: auto");
+  expect_refused(ask(cluster, path, "lb/1 policy shared tcp://127.0.0.1:1"), cluster.address().to_string());
+  expect_refused(ask(cluster, path, "lb/1 policy rr:custom"), "selector");
+  expect_refused(ask(cluster, path, "lb/1 policy"), "");
+  cluster.expect_clean_shutdown();
+}
+
 TEST(Admin, path_is_for_its_user_alone_and_goes_with_the_cluster) {
   const Folder folder;
   const auto path = folder.path("admin");
@@ -241,7 +265,7 @@ TEST(Admin, nonsense_is_refused_and_says_what_is_allowed) {
   expect_refused(ask(cluster, path, ""), "lb/1");
   expect_refused(ask(cluster, path, "lb/2 status"), "lb/1");
   expect_refused(ask(cluster, path, "GET / HTTP/1.1\r"), "lb/1");
-  expect_refused(ask(cluster, path, "lb/1"), "one of: status, drain, roll");
+  expect_refused(ask(cluster, path, "lb/1"), "one of: status, drain, roll, policy");
   expect_refused(ask(cluster, path, "lb/1 reboot"), "reboot");
   expect_refused(ask(cluster, path, "lb/1 status now"), "no argument");
   for (const char* worker : {"", "0", "-1", "x", "4294967296", "1 -1", "1 x", "1 4294967296", "1 1 1"})

@@ -116,6 +116,13 @@ workers_are 3 || fail "after a roll: $("$lbctl" status)"
 "$lbctl" roll --no-wait --parallel 2 || fail "roll --no-wait: $?"
 soon workers_are 4
 
+expect 2 'one of: auto' policy fastest
+expect 2 'POLICY' policy
+expect 1 "one of: $address" policy tcp://127.0.0.1:1 shared
+expect 0 "$address shared" policy shared
+expect 0 "$address round-robin:least-loaded" policy "$address" round-robin:least-loaded
+expect 0 'policy round-robin:least-loaded' status
+
 kill -STOP "$server"
 expect 3 'does not answer' --timeout 0.2 status
 [ "$(curl -sS --max-time 20 -o "$work/said" -w '%{http_code}' "$where")" = 503 ] || fail "no 503 while the primary is stopped"

@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdio>
+#include <lb/policy.hh>
 #include <lb/version.hh>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -36,6 +37,7 @@ struct Arguments {
   std::optional<double> deadline_s;
   std::optional<unsigned> parallel;
   bool no_wait = false;
+  std::vector<std::string> words;
 };
 
 /// CLI::Range lets NaN through, and CLI11 reads "-1" as a huge unsigned number.
@@ -81,6 +83,19 @@ void roll(const Arguments& given) {
   if (!given.no_wait) follow(primary, [=](const Snapshot& snapshot) { return roll_progress(snapshot, generation); });
 }
 
+void set_policy(const Arguments& given) {
+  const auto primary = primary_of(given);
+  const std::string endpoint = given.words.size() == 2 ? given.words.front() : "";
+  (void)primary.ask(fmt::format("policy {} {}", given.words.back(), endpoint));
+  if (!given.no_wait) follow(primary, [&](const Snapshot& snapshot) { return policy_progress(snapshot, endpoint); });
+}
+
+/// Of "[ENDPOINT] POLICY" the last.
+std::string check_policy(const std::vector<std::string>& words) {
+  const auto policy = lb::Policy::parse(words.back());
+  return policy ? "" : fmt::format("unknown policy \"{}\"; one of: {}", words.back(), lb::policy_names());
+}
+
 void add_waiting(CLI::App& command, Arguments& given) {
   command.add_flag("--no-wait", given.no_wait, "Return at once, not at the end");
 }
@@ -113,6 +128,18 @@ void add_commands(CLI::App& app, Arguments& given, int& code) {
       ->check(within(1U, 1U << 16));
   add_waiting(*roll_command, given);
   roll_command->final_callback([&] { roll(given); });
+
+  auto* policy = app.add_subcommand("policy", "Change the policy of one endpoint, or of all, while it serves; nothing is lost");
+  policy
+      ->add_option("[ENDPOINT] POLICY", given.words,
+                   "Which endpoint, as status shows it (default: all); one of " + lb::policy_names())
+      ->required()
+      ->expected(1, 2);
+  add_waiting(*policy, given);
+  policy->final_callback([&] {
+    if (const auto wrong = check_policy(given.words); !wrong.empty()) throw CLI::ValidationError(wrong);
+    set_policy(given);
+  });
 
   auto* metrics = app.add_subcommand("metrics", "All figures in Prometheus's text format");
   metrics->add_option("--listen", given.listen, "Serve them at http://ADDR:PORT/metrics until SIGINT or SIGTERM; port 0 takes any")

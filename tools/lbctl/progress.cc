@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "follow.hh"
+#include "status.hh"
 
 namespace lbctl {
 
@@ -17,6 +18,18 @@ Progress roll_progress(const Snapshot& snapshot, uint32_t generation) {
   const auto text = fmt::format("generation {}: {} of {} replaced", generation, roll.replaced, roll.total);
   if (roll.state == "done") return {State::done, text};
   return {State::running, fmt::format("{}, {} starting, {} old ones drain", text, roll.starting, roll.draining)};
+}
+
+Progress policy_progress(const Snapshot& snapshot, const std::string& endpoint) {
+  using State = Progress::State;
+  Progress progress{State::done, ""};
+  for (const auto& each : snapshot.endpoints) {
+    if (!endpoint.empty() && each.address != endpoint && each.asked != endpoint) continue;
+    if (!each.not_changed.empty()) return {State::failed, each.address + " was not changed to " + each.not_changed};
+    if (!each.changing.empty()) progress.state = State::running;
+    progress.text += (progress.text.empty() ? "" : "; ") + each.address + " " + policy_text(each);
+  }
+  return progress;
 }
 
 }  // namespace lbctl

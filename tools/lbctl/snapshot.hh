@@ -19,11 +19,14 @@ struct Load {
 };
 
 struct Endpoint {
+  std::string asked;
   std::string address;
   std::string requested;
   std::string effective;
   std::string rung;
   std::string reason;
+  std::string changing;     ///< a change of policy that is under way
+  std::string not_changed;  ///< why the last one did not take place
   uint64_t queued = 0;
   uint64_t queue_age_ms = 0;
   uint64_t lost = 0;

@@ -42,6 +42,8 @@ std::string policy_text(const Endpoint& endpoint) {
   std::string text = fmt::format("{} ({})", endpoint.effective, endpoint.rung);
   if (endpoint.requested != endpoint.effective) text += ", requested " + endpoint.requested;
   if (!endpoint.reason.empty()) text += ": " + endpoint.reason;
+  if (!endpoint.changing.empty()) text += "; changing " + endpoint.changing;
+  if (!endpoint.not_changed.empty()) text += "; not changed to " + endpoint.not_changed;
   return text;
 }
 
