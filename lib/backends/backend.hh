@@ -45,6 +45,7 @@ struct Surroundings {
   unsigned queue_max;
   uint32_t max_in_flight;            ///< of one worker; 0: no limit
   const SelectorFunction* selector;  ///< the program's own rule; null: it has none
+  bool stealing;                     ///< Options::stealing
   bool strict;                       ///< a fallback is an error
   /// Sends a control message to a worker; EAGAIN when it does not read what it has: try again in a later turn.
   std::function<Result<void>(uint32_t worker, Message& message, std::span<const int> fds)> tell;

@@ -24,6 +24,8 @@ namespace {
 constexpr int64_t kClockSlack_ms = 20;         // of the kernel's timers, and of picks that were under way
 constexpr int64_t kHandshakes_ms = 1'000;      // a retired group's patience with handshakes under way, with a program that migrates
 constexpr int64_t kHandshakesMax_ms = 64'000;  // and without: tcp_synack_retries is 5, after 1, 2, 4, 8, 16 s, and 32 s to give up
+constexpr int kStuck = 2;        // looks in a row that found a worker not coming for its queue
+constexpr int kStuckAlone = 11;  // the same for a busy one whose queue is its own: about a second
 
 class ReuseportBackend final : public EndpointBackend {
  public:
@@ -58,6 +60,8 @@ class ReuseportBackend final : public EndpointBackend {
   Selector selector() const noexcept {
     return request_.policy.selector == Selector::standard ? Selector::least_loaded : request_.policy.selector;
   }
+  /// Do idle workers take what waits at busy ones? Under a rule that means a certain worker they must not.
+  bool steals() const noexcept { return around_.stealing && selector() != Selector::hash; }
   Result<void> open_slot(uint32_t slot) noexcept;
   Result<void> attach_program() noexcept;
   Result<void> insert(uint32_t slot) noexcept;
@@ -266,7 +270,7 @@ Result<Grant> ReuseportBackend::grant(Seat seat) noexcept {
   if (auto opened = open_slot(seat.slot); !opened) return opened.error();
   Slot& slot = slots_[seat.slot];
   slot.seat = seat;
-  Grant grant{Arrival::slot_socket, {slot.socket.get()}, {program_ ? 1U : 0U, selector() == Selector::hash ? 0U : 1U, 0}};
+  Grant grant{Arrival::slot_socket, {slot.socket.get()}, {program_ ? 1U : 0U, steals() ? 1U : 0U, 0}};
   if (program_) grant.fds.insert(grant.fds.end(), {program_->picks_fd(), taken_.get()});
   return grant;
 }
@@ -330,12 +334,12 @@ void ReuseportBackend::look_at(uint32_t index) noexcept {
   slot.stuck = !backlog ? 0 : accepted != slot.accepted ? 1 : slot.stuck + 1;
   slot.accepted = accepted;
   const bool left_out = program_ && program_->hung(index);
-  if (slot.ready && slot.stuck > 1) {
+  const bool busy = in_flight(index) != 0;  // it may be at one long request: its load keeps it from being picked
+  if (slot.ready && slot.stuck >= (busy && !left_out && !steals() ? kStuckAlone : kStuck)) {
     rescue_.disown(index);  // it does not come for it either
     rescue_.find_adopter(index);
-    const bool idle = in_flight(index) == 0;  // else it may be at one long request: its load keeps it from being picked
-    slot.hung = idle || left_out;
-    if (idle) set_ready(index, false);
+    slot.hung = !busy || left_out;
+    if (!busy) set_ready(index, false);
     rescue_.tell(*slot.seat, Act::nudge, 0);
   } else if (slot.hung && heartbeat != slot.heartbeat) {
     slot.hung = false;
@@ -365,6 +369,7 @@ bool ReuseportBackend::quiet(bool handshakes) noexcept {
 
 void ReuseportBackend::describe(EndpointStatus& status) const {
   status.reason = reason_;
+  status.stealing = steals();
   if (program_) {
     const bool top = program_->rung() == ReuseportProgram::Rung::kernel_backlog;
     status.effective = {Backend::reuseport, selector()};

@@ -73,7 +73,7 @@ Result<void> Cluster::Impl::open(bool strict) noexcept {
   scoreboard_ = std::move(*board);
 
   around_.emplace(Surroundings{*loop_, loop_reason_, scoreboard_, doorbell_.fd(), options_.window, options_.queue_max,
-                               options_.max_in_flight, options_.selector ? &options_.selector : nullptr, strict,
+                               options_.max_in_flight, options_.selector ? &options_.selector : nullptr, options_.stealing, strict,
                                [this](uint32_t id, Message& message, std::span<const int> fds) -> Result<void> {
                                  WorkerRecord* worker = supervisor_->find(id);
                                  if (worker == nullptr) return Error{ESRCH, "worker"};

@@ -64,6 +64,8 @@ std::string Status::to_string() const {
     if (!endpoint.changing.empty()) text += "\n  changing " + endpoint.changing;
     if (!endpoint.not_changed.empty()) text += "\n  not changed to " + endpoint.not_changed;
     text += "\n  queued " + std::to_string(endpoint.queued);
+    if (endpoint.effective.backend == Backend::reuseport && endpoint.address.kind() == Endpoint::Kind::tcp && !endpoint.stealing)
+      text += ", each worker serves its own queue";
     if (endpoint.queue_age_ms != 0) text += " (oldest " + std::to_string(endpoint.queue_age_ms) + " ms)";
     if (endpoint.lost != 0) text += ", lost " + std::to_string(endpoint.lost);
     if (endpoint.retried != 0) text += ", retried " + std::to_string(endpoint.retried);

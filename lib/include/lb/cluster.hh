@@ -93,6 +93,10 @@ struct Options {
   /// framework brought (`Listener::adopt`) count, but are not refused. Under the other policies, where workers take connections by
   /// themselves, it does not hold: the status says so, and LB_STRICT makes it an error. (0..2^31-1)
   uint32_t max_in_flight = 0;
+  /// Reuseport: an idle worker takes connections that wait at a busy one, so that none waits while somebody is idle. Without it each
+  /// worker serves what its own socket was given, and what waits there goes to another only when its worker is gone, hangs, or has not
+  /// come for it in about a second.
+  bool stealing = true;
   /// The rule of the policy `round-robin:custom`, which is an error (EINVAL) without it. Unused under all others.
   SelectorFunction selector{};
   /// Where lbctl asks: the path of a UNIX socket, absolute, or "@name" for an abstract one; empty: none. LB_ADMIN_SOCKET overrides it.

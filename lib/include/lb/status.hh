@@ -57,6 +57,7 @@ struct EndpointStatus {
       ///< `udp://`: datagrams that the kernel dropped, because a receive queue was full or the cluster shuts down
   uint64_t retried = 0;    ///< times that the primary put off accepting or handing on: no descriptors, memory or room in a channel
   uint64_t bad_picks = 0;  ///< answers of Options::selector that could not be followed
+  bool stealing = false;   ///< reuseport: idle workers take what waits at busy ones (Options::stealing); never under `hash`
   std::vector<WorkerLoad> workers;
   std::vector<PickOutcome> outcomes{};  ///< each way out of the program (bpf/lb_reuseport.h: lb_exit); empty where there is none
 };
