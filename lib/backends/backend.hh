@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include <lb/cluster.hh>
 #include <lb/endpoint.hh>
 #include <lb/listen_options.hh>
 #include <lb/policy.hh>
@@ -50,6 +51,8 @@ struct Surroundings {
   /// Sends a control message to a worker; EAGAIN when it does not read what it has: try again in a later turn.
   std::function<Result<void>(uint32_t worker, Message& message, std::span<const int> fds)> tell;
   const InheritedSockets& inherited;
+  /// Something happened to an endpoint that the program should hear of.
+  std::function<void(uint32_t cell, Event::Kind kind)> report;
 };
 
 /// What a worker asked for.

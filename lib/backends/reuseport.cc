@@ -10,6 +10,7 @@
 
 #include "backends/backend.hh"
 #include "backends/classic_program.hh"
+#include "backends/group_guard.hh"
 #include "backends/heritage.hh"
 #include "backends/rescue.hh"
 #include "backends/reuseport_program.hh"
@@ -41,7 +42,10 @@ class ReuseportBackend final : public EndpointBackend {
   void draining(Seat seat) noexcept override;
   void left(Seat seat) noexcept override;
   void refuse_new() noexcept override;
-  void turn() noexcept override { rescue_.turn(); }
+  void turn() noexcept override {
+    rescue_.turn();
+    if (retired_ns_ == 0) guard_.turn(program_.get(), address_);  // else the group is another backend's
+  }
   int next_turn_ms() noexcept override { return rescue_.next_turn_ms(); }
   bool quiet(bool handshakes) noexcept override;
   Result<Heritage> bequeath() noexcept override;
@@ -84,6 +88,7 @@ class ReuseportBackend final : public EndpointBackend {
   uint64_t retired_ns_ = 0;  // another backend has taken over; 0: none has
   bool whole_ = false;       // with all the sockets
   std::string reason_;
+  GroupGuard guard_{around_, request_.cell, slots_};
 };
 
 /// Slot 0 holds the address: bound alone first, so that a port in use is an error even among SO_REUSEPORT's friends.
@@ -390,6 +395,8 @@ void ReuseportBackend::describe(EndpointStatus& status) const {
     status.workers.push_back({slot.seat->worker, i, atomic(cell.accepted).load(), backlog, picks, slot.hung});
   }
 }
+  status.strangers = guard_.strangers();
+  status.reattached = guard_.reattached();
 
 }  // namespace
 

@@ -79,7 +79,7 @@ Result<void> Cluster::Impl::open(bool strict) noexcept {
                                  if (worker == nullptr) return Error{ESRCH, "worker"};
                                  return supervisor_->tell(*worker, message, fds);
                                },
-                               inherited_});
+                               inherited_, [this](uint32_t cell, Event::Kind kind) { report(cell, kind); }});
   supervisor_.emplace(options_, *around_);
   supervisor_->abandon = [this] { abandon(); };
   supervisor_->on_message = [this](WorkerRecord& worker) { receive(worker); };
@@ -227,6 +227,15 @@ void Cluster::Impl::emit(Event::Kind kind, WorkerRecord& worker, Event event) no
   event.kind = kind;
   event.worker = worker.id;
   event.pid = worker.pid;
+  options_.on_event(event);
+}
+
+void Cluster::Impl::report(uint32_t cell, Event::Kind kind) noexcept {
+  if (!options_.on_event) return;
+  const EndpointStatus endpoint = listeners_->describe(cell);
+  Event event;
+  event.kind = kind;
+  event.endpoint = &endpoint;
   options_.on_event(event);
 }
 

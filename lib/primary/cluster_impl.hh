@@ -94,6 +94,7 @@ class LB_HIDDEN Cluster::Impl {
   bool lost_in_roll(const WorkerRecord& worker, const ExitStatus& status, bool expected) noexcept;
   void tell_roll(Event::Kind kind, const WorkerRecord* fresh = nullptr, uint32_t replaced = 0) noexcept;
   void advance_shutdown() noexcept;
+  void report(uint32_t cell, Event::Kind kind) noexcept;
   int next_turn_ms() const noexcept;
   Result<void> open_admin_socket() noexcept;
   std::string administer(std::string_view line);

@@ -70,6 +70,8 @@ std::string Status::to_string() const {
     if (endpoint.lost != 0) text += ", lost " + std::to_string(endpoint.lost);
     if (endpoint.retried != 0) text += ", retried " + std::to_string(endpoint.retried);
     if (endpoint.bad_picks != 0) text += ", bad picks " + std::to_string(endpoint.bad_picks);
+    if (endpoint.strangers != 0) text += ", strangers " + std::to_string(endpoint.strangers);
+    if (endpoint.reattached != 0) text += ", program put back " + std::to_string(endpoint.reattached);
     text += "\n";
     for (const auto& load : endpoint.workers)
       text += "  worker " + std::to_string(load.worker) + " slot " + std::to_string(load.slot) + ": accepted " +

@@ -4,7 +4,9 @@
 #include <netinet/in.h>
 
 #include <cstdint>
+#include <span>
 
+#include <lb/endpoint.hh>
 #include <lb/result.hh>
 
 namespace lb {
@@ -13,5 +15,9 @@ namespace lb {
 /// Needs no privilege. Handshakes under SYN cookies leave no trace and are not counted.
 /// `older_than_ms`: only those that began so long ago or longer, as far as their retransmissions tell (RFC 6298: after 1, 3, 7 s...).
 Result<unsigned> count_half_open(sa_family_t family, in_port_t port, int64_t older_than_ms = 0) noexcept;
+
+/// Sockets that listen at that TCP address, in this network namespace, and whose inode is not among these: with SO_REUSEPORT any
+/// process of the same user may have some. Needs no privilege.
+Result<unsigned> count_other_listeners(const Endpoint& address, std::span<const uint32_t> own_inodes) noexcept;
 
 }  // namespace lb

@@ -68,6 +68,10 @@ const char* name_of(Event::Kind kind) noexcept {
       return "policy_not_changed";
     case Event::Kind::roll_failed:
       return "roll_failed";
+    case Event::Kind::stranger:
+      return "stranger";
+    case Event::Kind::program_restored:
+      return "program_restored";
   }
   return "?";
 }

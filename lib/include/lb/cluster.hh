@@ -36,6 +36,9 @@ struct Event {
     disconnected,  ///< it can no longer be reached; no connection goes to it
     exit,          ///< it is gone: `exit_code`, or `signal` when one killed it; `expected` tells leaving from crashing
     crash_loop,    ///< it crashed so often that respawning now waits `backoff`
+    // An endpoint's; `worker` is 0.
+    stranger,          ///< a socket that is not ours has joined `endpoint` (EndpointStatus::strangers)
+    program_restored,  ///< the program of `endpoint` had been replaced or detached, and was put back
     // The cluster's; `worker` is 0 but for roll_step. See Cluster::roll.
     roll_begun,          ///< a rolling restart to `generation`
     roll_step,           ///< `worker` listens, and `replaced` is told to drain
@@ -55,8 +58,8 @@ struct Event {
   uint32_t generation = 0;  ///< rolls: that of the replacements
   uint32_t replaced = 0;    ///< roll_step: the worker replaced; 0: it had crashed by then
   const char* reason = "";  ///< roll_failed, policy_not_changed
-  const EndpointStatus* endpoint =
-      nullptr;  ///< for listening, policy_changed, policy_not_changed: address, requested and effective policy, reason
+  /// listening, policy_changed, policy_not_changed, stranger, program_restored: address, requested and effective policy, reason.
+  const EndpointStatus* endpoint = nullptr;
 };
 
 struct Options {

@@ -58,6 +58,10 @@ struct EndpointStatus {
   uint64_t retried = 0;    ///< times that the primary put off accepting or handing on: no descriptors, memory or room in a channel
   uint64_t bad_picks = 0;  ///< answers of Options::selector that could not be followed
   bool stealing = false;   ///< reuseport: idle workers take what waits at busy ones (Options::stealing); never under `hash`
+  unsigned strangers =
+      0;  ///< reuseport, TCP: other listening sockets at the address, of processes of the same user, within a second.
+          ///< While eBPF selects they get nothing; without it the kernel sends them their share
+  uint64_t reattached = 0;  ///< reuseport, TCP: times that somebody had replaced or detached the program, and it was put back
   std::vector<WorkerLoad> workers;
   std::vector<PickOutcome> outcomes{};  ///< each way out of the program (bpf/lb_reuseport.h: lb_exit); empty where there is none
 };
