@@ -2,6 +2,7 @@
 // What the program picks, on both rungs.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/epoll.h>
 
 #include <chrono>
 
@@ -248,6 +249,33 @@ TEST_P(Select, closed_listener_leaves_its_queue_to_a_ready_slot) {
   ASSERT_EQ(::shutdown(group.listener(0), SHUT_RDWR), 0);
   for (int i = 0; i < 5; i++) EXPECT_TRUE(group.accept(2)) << i;
   EXPECT_EQ(group.exits(LB_EXIT_MIGRATED), 5u);
+}
+
+// Of the whole queue and of handshakes that end only afterwards nothing is reset, and who waits at the new home is woken: an
+// edge-triggered epoll instance tells nothing else.
+TEST_P(Select, closed_listener_loses_neither_its_queue_nor_its_handshakes_and_the_new_home_is_woken) {
+  constexpr int kQueued = 20;
+  OPEN_OR_SKIP(group, 3, GetParam());
+  for (uint32_t slot : {1, 2}) group.page(slot).in_flight = 1000;
+  ASSERT_TRUE(group.connect_many(kQueued));
+  while (group.backlog(0) < kQueued) ::sched_yield();
+  const int patience_s = 30;  // from now on a handshake is over when the client has said something
+  ASSERT_EQ(::setsockopt(group.listener(0), IPPROTO_TCP, TCP_DEFER_ACCEPT, &patience_s, sizeof(patience_s)), 0);
+  std::vector<int> half_open;
+  for (int i = 0; i < kQueued; i++) half_open.push_back(group.connect());
+  ASSERT_EQ(group.backlog(0), static_cast<uint32_t>(kQueued));
+  UniqueFd waiting(::epoll_create1(EPOLL_CLOEXEC));
+  epoll_event event{EPOLLIN | EPOLLET, {}};
+  ASSERT_EQ(::epoll_ctl(waiting.get(), EPOLL_CTL_ADD, group.listener(2), &event), 0);
+  ASSERT_EQ(::epoll_wait(waiting.get(), &event, 1, 0), 0);
+
+  group.set_ready(0, false);
+  group.set_ready(1, false);
+  ASSERT_EQ(::shutdown(group.listener(0), SHUT_RDWR), 0);
+  EXPECT_EQ(::epoll_wait(waiting.get(), &event, 1, 0), 1) << "nobody is woken by a migration here (Linux before 3864c6b)";
+  for (const int client : half_open) EXPECT_EQ(::send(client, "x", 1, MSG_NOSIGNAL), 1);
+  for (int i = 0; i < 2 * kQueued; i++) EXPECT_TRUE(group.accept(2)) << i;
+  EXPECT_EQ(group.exits(LB_EXIT_MIGRATED), static_cast<uint64_t>(2 * kQueued));
 }
 
 TEST_P(Select, queue_of_a_closed_listener_is_spread_by_load) {
