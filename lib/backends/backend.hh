@@ -75,6 +75,8 @@ class EndpointBackend {
   virtual Result<Grant> grant(Seat seat) noexcept = 0;
   /// A later worker asked for another backlog.
   virtual Result<void> set_backlog(int /*backlog*/) noexcept { return {}; }
+  /// The primary is about to give up its privileges: takes what later workers will need them for.
+  virtual Result<void> reserve() noexcept { return {}; }
   /// The worker listens: connections may go to it.
   virtual void ready(Seat seat) noexcept = 0;
   /// The worker is to finish: no new connection goes to it.

@@ -38,6 +38,7 @@ class ReuseportBackend final : public EndpointBackend {
 
   Result<Grant> grant(Seat seat) noexcept override;
   Result<void> set_backlog(int backlog) noexcept override;
+  Result<void> reserve() noexcept override;
   void ready(Seat seat) noexcept override;
   void draining(Seat seat) noexcept override;
   void left(Seat seat) noexcept override;
@@ -67,6 +68,9 @@ class ReuseportBackend final : public EndpointBackend {
   /// Do idle workers take what waits at busy ones? Under a rule that means a certain worker they must not.
   bool steals() const noexcept { return around_.stealing && selector() != Selector::hash; }
   Result<void> open_slot(uint32_t slot) noexcept;
+  Result<UniqueFd> bind_slot() noexcept {
+    return bind_to(address_, {.v6only = request_.options.v6only, .reuse_port = true, .more = &request_.options});
+  }
   Result<void> attach_program() noexcept;
   Result<void> insert(uint32_t slot) noexcept;
   void set_selector() noexcept;
@@ -79,8 +83,10 @@ class ReuseportBackend final : public EndpointBackend {
   Surroundings& around_;
   ListenRequest request_;
   Endpoint address_;
-  std::vector<Slot> slots_;  // by slot
+  std::vector<Slot> slots_;         // by slot
+  std::vector<UniqueFd> reserved_;  // by slot: bound and not listening, until it is asked for
   Rescue rescue_;
+  GroupGuard guard_{around_, request_.cell, slots_};
   uint32_t sockets_ = 0;
   std::unique_ptr<ReuseportProgram> program_;
   UniqueFd taken_;  // with a program: the workers' counts of what they took, by slot
@@ -88,7 +94,6 @@ class ReuseportBackend final : public EndpointBackend {
   uint64_t retired_ns_ = 0;  // another backend has taken over; 0: none has
   bool whole_ = false;       // with all the sockets
   std::string reason_;
-  GroupGuard guard_{around_, request_.cell, slots_};
 };
 
 /// Slot 0 holds the address: bound alone first, so that a port in use is an error even among SO_REUSEPORT's friends.
@@ -256,7 +261,8 @@ void ReuseportBackend::attach_classic() noexcept {
 Result<void> ReuseportBackend::open_slot(uint32_t index) noexcept {
   Slot& slot = slots_[index];
   if (slot.socket) return {};
-  auto socket = bind_to(address_, {.v6only = request_.options.v6only, .reuse_port = true, .more = &request_.options});
+  const bool reserved = index < reserved_.size() && reserved_[index];
+  auto socket = reserved ? Result<UniqueFd>(std::move(reserved_[index])) : bind_slot();
   if (!socket) return socket.error();
   if (auto listening = listen_on(socket->get(), request_.options.backlog, address_); !listening) return listening;
   slot.socket = std::move(*socket);
@@ -267,6 +273,19 @@ Result<void> ReuseportBackend::open_slot(uint32_t index) noexcept {
     }
   slot.place = sockets_++;
   rescue_.introduce(index);
+  return {};
+}
+
+/// Binding needs privileges on ports below 1024 and map creation does; listening, insertion and attaching do not. A socket joins the
+/// group as it listens, so nobody is sent to these meanwhile.
+Result<void> ReuseportBackend::reserve() noexcept {
+  reserved_.resize(slots_.size());
+  for (uint32_t i = 0; i < slots_.size(); ++i) {
+    if (slots_[i].socket || reserved_[i]) continue;
+    auto socket = bind_slot();
+    if (!socket) return socket.error();
+    reserved_[i] = std::move(*socket);
+  }
   return {};
 }
 
@@ -375,6 +394,8 @@ bool ReuseportBackend::quiet(bool handshakes) noexcept {
 void ReuseportBackend::describe(EndpointStatus& status) const {
   status.reason = reason_;
   status.stealing = steals();
+  status.strangers = guard_.strangers();
+  status.reattached = guard_.reattached();
   if (program_) {
     const bool top = program_->rung() == ReuseportProgram::Rung::kernel_backlog;
     status.effective = {Backend::reuseport, selector()};
@@ -395,8 +416,6 @@ void ReuseportBackend::describe(EndpointStatus& status) const {
     status.workers.push_back({slot.seat->worker, i, atomic(cell.accepted).load(), backlog, picks, slot.hung});
   }
 }
-  status.strangers = guard_.strangers();
-  status.reattached = guard_.reattached();
 
 }  // namespace
 

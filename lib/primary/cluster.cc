@@ -9,6 +9,7 @@
 
 #include "backends/reuseport_program.hh"
 #include "primary/cluster_impl.hh"
+#include "sys/capabilities.hh"
 #include "sys/error.hh"
 #include "sys/process.hh"
 #include "worker/worker_impl.hh"
@@ -192,6 +193,7 @@ Result<void> Cluster::Impl::turn(milliseconds timeout) noexcept {
   advance_roll();              // forks: outside any callback
   supervisor_->respawn_due();  // so does this
   tell_spawned();
+  if (auto dropped = drop_when_started(); !dropped) return dropped;
   if (options_.reap_orphans) reap_others([this](pid_t pid) { return supervisor_->holds(pid); });
   return {};
 }
@@ -237,6 +239,18 @@ void Cluster::Impl::report(uint32_t cell, Event::Kind kind) noexcept {
   event.kind = kind;
   event.endpoint = &endpoint;
   options_.on_event(event);
+}
+
+/// Once what needs privileges is done, as far as can be known: the first workers listen.
+Result<void> Cluster::Impl::drop_when_started() noexcept {
+  if (options_.privileges != Options::Privileges::all_drop || dropped_) return {};
+  const auto& workers = supervisor_->workers();
+  const auto listening =
+      std::count_if(workers.begin(), workers.end(), [](const auto& worker) { return worker->state == WorkerState::listening; });
+  if (static_cast<unsigned>(listening) < std::max(1U, options_.workers)) return {};
+  if (auto reserved = listeners_->reserve(); !reserved) return reserved;
+  dropped_ = true;
+  return drop_capabilities();
 }
 
 Status Cluster::Impl::status() const {

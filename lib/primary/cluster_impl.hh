@@ -95,6 +95,7 @@ class LB_HIDDEN Cluster::Impl {
   void tell_roll(Event::Kind kind, const WorkerRecord* fresh = nullptr, uint32_t replaced = 0) noexcept;
   void advance_shutdown() noexcept;
   void report(uint32_t cell, Event::Kind kind) noexcept;
+  Result<void> drop_when_started() noexcept;
   int next_turn_ms() const noexcept;
   Result<void> open_admin_socket() noexcept;
   std::string administer(std::string_view line);
@@ -130,6 +131,7 @@ class LB_HIDDEN Cluster::Impl {
   bool ever_listened_ = false;
   bool failed_ = false;
   bool abandoned_ = false;
+  bool dropped_ = false;  // the primary's capabilities
 };
 
 }  // namespace lb

@@ -23,6 +23,7 @@ struct Recipe {
   Command command{};               ///< command
   uint32_t generation = 1;         ///< counts the rolling restarts
   unsigned listens = 0;            ///< on how many endpoints such a worker came to listen
+  bool drops_capabilities = false;
 };
 
 /// A worker that has been started, as the primary holds it.
@@ -49,11 +50,11 @@ Result<std::unique_ptr<Life>> hold_process(pid_t pid) noexcept;
 Result<std::unique_ptr<Life>> launch_fork(uint32_t id, UniqueFd channel, const Recipe& recipe, const sigset_t& mask,
                                           EventLoop& loop, const std::function<void()>& let_go) noexcept;
 /// Forks and executes; returns once execve(2) has succeeded, or its error and that of all that comes before it.
-Result<std::unique_ptr<Life>> launch_command(uint32_t id, UniqueFd channel, const Command& command, const sigset_t& mask) noexcept;
+Result<std::unique_ptr<Life>> launch_command(uint32_t id, UniqueFd channel, const Recipe& recipe, const sigset_t& mask) noexcept;
 /// Remembers where this program is, before somebody replaces its file: an empty Command::path means what is there then.
 void note_own_program() noexcept;
 /// Starts a thread. Its Life, destroyed before it was reaped, leaves it to itself.
-Result<std::unique_ptr<Life>> launch_thread(uint32_t id, UniqueFd channel, WorkerFunction function) noexcept;
+Result<std::unique_ptr<Life>> launch_thread(uint32_t id, UniqueFd channel, const Recipe& recipe) noexcept;
 /// Makes a Worker of this very thread, which take_seat gives; it has ended once that is destroyed.
 Result<std::unique_ptr<Life>> launch_seat(uint32_t id, UniqueFd channel) noexcept;
 std::unique_ptr<Worker::Impl> take_seat(Life& life) noexcept;

@@ -13,6 +13,7 @@
 #include <string_view>
 
 #include "primary/launch.hh"
+#include "sys/capabilities.hh"
 #include "sys/error.hh"
 #include "worker/environment.hh"
 
@@ -22,7 +23,7 @@ namespace {
 constexpr int kFirstFreeFd = 3;  // below are standard input, output and error
 constexpr int kExitNotExecuted = 127;
 
-enum class Step : int { stdio, channel, cwd, groups, gid, uid, exec };
+enum class Step : int { stdio, channel, cwd, groups, gid, uid, capabilities, exec };
 
 /// What the child says when it comes no further; it is in the pipe whole or not at all.
 struct Failure {
@@ -40,6 +41,7 @@ struct Plan {
   int channel;
   int report;
   sigset_t mask;
+  bool drops_capabilities;
 };
 
 std::string own_name() {
@@ -55,8 +57,10 @@ bool same_name(std::string_view one, std::string_view other) {
   return one.substr(0, one.find('=')) == other.substr(0, other.find('='));
 }
 
-Plan make_plan(uint32_t id, const Command& command, int channel, int report, const sigset_t& mask) {
-  Plan plan{command.path.empty() ? own_program() : command.path, {}, {}, {}, &command, channel, report, mask};
+Plan make_plan(uint32_t id, const Recipe& recipe, int channel, int report, const sigset_t& mask) {
+  const Command& command = recipe.command;
+  std::string path = command.path.empty() ? own_program() : command.path;
+  Plan plan{std::move(path), {}, {}, {}, &command, channel, report, mask, recipe.drops_capabilities};
   std::vector<std::string> added = command.env;
   added.push_back(std::string(kWorkerIdVariable) + "=" + std::to_string(id));
   added.push_back(std::string(kChannelVariable) + "=" + std::to_string(channel));
@@ -139,6 +143,7 @@ bool become(const Command& command, Step& step) noexcept {
   if (!command.cwd.empty() && ::chdir(command.cwd.c_str()) != 0) fail(plan, Step::cwd);
   Step step{};
   if (!become(command, step)) fail(plan, step);
+  if (plan.drops_capabilities && !drop_capabilities()) fail(plan, Step::capabilities);
   ::sigprocmask(SIG_SETMASK, &plan.mask, nullptr);
   ::execve(plan.path.c_str(), plan.argv.data(), plan.env.data());
   fail(plan, Step::exec);
@@ -159,6 +164,8 @@ Error describe(const Failure& failure, const Command& command) {
       return error_naming(failure.code, "spawn: setgid " + std::to_string(*command.gid));
     case Step::uid:
       return error_naming(failure.code, "spawn: setuid " + std::to_string(*command.uid));
+    case Step::capabilities:
+      return {failure.code, "spawn: drop of all capabilities"};
     case Step::exec:
       break;
   }
@@ -184,14 +191,15 @@ Result<std::pair<UniqueFd, UniqueFd>> make_report() noexcept {
 
 }  // namespace
 
-Result<std::unique_ptr<Life>> launch_command(uint32_t id, UniqueFd channel, const Command& command, const sigset_t& mask) noexcept
+Result<std::unique_ptr<Life>> launch_command(uint32_t id, UniqueFd channel, const Recipe& recipe, const sigset_t& mask) noexcept
     try {
+  const Command& command = recipe.command;
   if (auto valid = validate(command); !valid) return valid.error();
   auto end = clear_of_stdio(std::move(channel));
   if (!end) return end.error();
   auto report = make_report();
   if (!report) return report.error();
-  const Plan plan = make_plan(id, command, end->get(), report->second.get(), mask);
+  const Plan plan = make_plan(id, recipe, end->get(), report->second.get(), mask);
 
   sigset_t all;
   sigset_t before;

@@ -8,6 +8,7 @@
 #include <exception>
 
 #include "primary/launch.hh"
+#include "sys/capabilities.hh"
 #include "sys/error.hh"
 #include "worker/environment.hh"
 #include "worker/signals.hh"
@@ -23,6 +24,7 @@ namespace {
   this_process_is_a_worker();
   int code = kExitStartFailed;
   try {
+    if (recipe.drops_capabilities) drop_capabilities().value();
     for (const auto& text : recipe.env)
       ::setenv(text.substr(0, text.find('=')).c_str(), text.substr(text.find('=') + 1).c_str(), 1);
     auto impl = Worker::Impl::start(id, std::move(channel), std::move(stop)).value();

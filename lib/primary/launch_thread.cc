@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "primary/launch.hh"
+#include "sys/capabilities.hh"
 #include "sys/doorbell.hh"
 #include "sys/error.hh"
 #include "worker/worker_impl.hh"
@@ -63,12 +64,13 @@ class ThreadLife final : public InnerLife {
   std::thread thread_;
 };
 
-int run_worker(uint32_t id, UniqueFd channel, UniqueFd stop, const WorkerFunction& function) noexcept {
+int run_worker(uint32_t id, UniqueFd channel, UniqueFd stop, const Recipe& recipe) noexcept {
   try {
+    if (recipe.drops_capabilities) drop_capabilities().value();
     auto impl = Worker::Impl::start(id, std::move(channel), std::move(stop)).value();
     Worker::Impl& inside = *impl;
     Worker worker(std::move(impl));
-    const int code = function(worker);
+    const int code = recipe.function(worker);
     if (code == 0 || inside.draining()) inside.announce_exit();
     return code;
   } catch (const std::exception& failure) {
@@ -99,7 +101,7 @@ class SeatLife final : public InnerLife {
 
 }  // namespace
 
-Result<std::unique_ptr<Life>> launch_thread(uint32_t id, UniqueFd channel, WorkerFunction function) noexcept try {
+Result<std::unique_ptr<Life>> launch_thread(uint32_t id, UniqueFd channel, const Recipe& recipe) noexcept try {
   auto ending = make_ending();
   if (!ending) return ending.error();
   UniqueFd stop(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));  // SIGTERM is the primary's: nobody will ring it
@@ -109,11 +111,10 @@ Result<std::unique_ptr<Life>> launch_thread(uint32_t id, UniqueFd channel, Worke
   ::pthread_sigmask(SIG_BLOCK, &blocked, &before);
   Result<std::unique_ptr<Life>> life = Error{EAGAIN, "spawn: no thread to be had"};
   try {
-    std::thread thread(
-        [id, channel = std::move(channel), stop = std::move(stop), function = std::move(function), end = *ending]() mutable {
-          end->code = run_worker(id, std::move(channel), std::move(stop), function);
-          Doorbell::ring(end->bell.fd());
-        });
+    std::thread thread([id, channel = std::move(channel), stop = std::move(stop), recipe, end = *ending]() mutable {
+      end->code = run_worker(id, std::move(channel), std::move(stop), recipe);
+      Doorbell::ring(end->bell.fd());
+    });
     life = std::unique_ptr<Life>(std::make_unique<ThreadLife>(*ending, std::move(thread)));
   } catch (const std::system_error&) {  // the limit of threads is reached
   }

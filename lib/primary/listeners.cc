@@ -167,6 +167,12 @@ bool Listeners::leave(Entry& entry, Seat seat) noexcept {
   return true;
 }
 
+Result<void> Listeners::reserve() noexcept {
+  for (auto& entry : entries_)
+    if (auto reserved = entry->backend->reserve(); !reserved) return reserved;
+  return {};
+}
+
 void Listeners::refuse_new() noexcept {
   for (auto& entry : entries_) {
     entry->backend->refuse_new();

@@ -59,6 +59,8 @@ class Listeners {
   std::function<void(const EndpointStatus& endpoint, const char* why_not)> on_change;
   const Policy& policy() const noexcept { return policy_; }
 
+  /// See EndpointBackend::reserve.
+  Result<void> reserve() noexcept;
   void refuse_new() noexcept;
   bool quiet(bool handshakes) noexcept;
   void turn() noexcept;

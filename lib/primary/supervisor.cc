@@ -45,6 +45,9 @@ Result<WorkerRecord*> Supervisor::spawn(Recipe recipe, unsigned crashes) noexcep
     const std::string slots = std::to_string(around_.scoreboard.slots());
     return error_naming(ENOSPC, "spawn: all " + slots + " slots are taken, two for each of Options::workers_max");
   }
+  recipe.drops_capabilities = options_.privileges != Options::Privileges::keep;
+  if (options_.privileges == Options::Privileges::all_drop && (recipe.command.uid || recipe.command.gid))
+    return Error{EINVAL, "spawn: Command::uid or gid, which a replacement could not take once Options::privileges has dropped all"};
   auto ends = make_channel();
   if (!ends) return ends.error();
   auto messages = make_user_channel();
@@ -102,9 +105,9 @@ Result<std::unique_ptr<Life>> Supervisor::launch(std::unique_ptr<WorkerRecord>& 
         let_go();  // destroys *this
       });
     case WorkerKind::command:
-      return launch_command(id, std::move(channel), recipe.command, worker_mask_);
+      return launch_command(id, std::move(channel), recipe, worker_mask_);
     case WorkerKind::thread:
-      return launch_thread(id, std::move(channel), recipe.function);
+      return launch_thread(id, std::move(channel), recipe);
     case WorkerKind::primary:
       return launch_seat(id, std::move(channel));
   }

@@ -96,6 +96,14 @@ struct Options {
   /// framework brought (`Listener::adopt`) count, but are not refused. Under the other policies, where workers take connections by
   /// themselves, it does not hold: the status says so, and LB_STRICT makes it an error. (0..2^31-1)
   uint32_t max_in_flight = 0;
+  /// Who gives up all capabilities (capabilities(7)), for good, and with no_new_privs the right to get any by execve(2). No worker needs
+  /// one for what liblb does. `workers_drop`: each before it runs anything of the program's, a thread for itself alone. `all_drop`: the
+  /// primary too, in the thread that polls, once `workers` of them (one at least) listen; it binds the sockets of all workers that
+  /// may come on the endpoints there are by then, and loads what it needs. Workers can still be replaced and added; an endpoint
+  /// that is asked for later is opened with no privilege: ports below 1024 are refused, and eBPF becomes a lower rung. Under
+  /// reuseport `udp://` ports below 1024 get no further sockets. A Command with `uid` or `gid` is then refused (EINVAL).
+  enum class Privileges { keep, workers_drop, all_drop };
+  Privileges privileges = Privileges::keep;
   /// Reuseport: an idle worker takes connections that wait at a busy one, so that none waits while somebody is idle. Without it each
   /// worker serves what its own socket was given, and what waits there goes to another only when its worker is gone, hangs, or has not
   /// come for it in about a second.
