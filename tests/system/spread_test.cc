@@ -66,6 +66,30 @@ TEST_P(SpreadProcess, stays_even_after_a_worker_was_replaced) {
   cluster.expect_clean_shutdown();
 }
 
+class SpreadNewcomer : public StyleTest {};
+INSTANTIATE_TEST_SUITE_P(reuseport, SpreadNewcomer,
+                         testing::Combine(testing::Values("reuseport", "reuseport:p2c", "reuseport:random"),
+                                          testing::Values(Style::watch, Style::pollable)),
+                         style_test_name);
+
+/// Who waits longest in the kernel's lists would be woken first, were a worker woken for its siblings' connections.
+TEST_P(SpreadNewcomer, replacement_gets_its_share_and_the_oldest_no_more) {
+  TestCluster cluster(policy());
+  ASSERT_TRUE(cluster.start(4, style()));
+  ASSERT_TRUE(warm_up(cluster, 1, 4));
+  ::kill(cluster.worker(4).pid, SIGKILL);
+  ASSERT_TRUE(cluster.wait_until("the replacement", [&] { return cluster.event(Event::Kind::listening, 5) != nullptr; }));
+  ASSERT_TRUE(warm_up(cluster, 5, 5));
+  const Load load({.to = cluster.address(), .count = 400, .at_once = 1});
+  ASSERT_TRUE(cluster.wait_over(load));
+  EXPECT_EQ(load.answered(), 400u) << load.describe();
+  auto shares = load.per_worker();
+  shares.resize(6);
+  std::swap(shares[4], shares[5]);
+  expect_fair(policy(), shares, 1, 4);
+  cluster.expect_clean_shutdown();
+}
+
 /// Connects `count` clients, each when the one before has been greeted, and holds them.
 bool hold_one_by_one(TestCluster& cluster, Crowd& crowd, size_t count) {
   for (size_t i = 0; i < count; ++i) {
