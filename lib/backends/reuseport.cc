@@ -25,8 +25,8 @@ namespace {
 constexpr int64_t kClockSlack_ms = 20;         // of the kernel's timers, and of picks that were under way
 constexpr int64_t kHandshakes_ms = 1'000;      // a retired group's patience with handshakes under way, with a program that migrates
 constexpr int64_t kHandshakesMax_ms = 64'000;  // and without: tcp_synack_retries is 5, after 1, 2, 4, 8, 16 s, and 32 s to give up
-constexpr int kStuck = 2;        // looks in a row that found a worker not coming for its queue
-constexpr int kStuckAlone = 11;  // the same for a busy one whose queue is its own: about a second
+constexpr int kStuck = 2;                      // looks in a row that found a worker not coming for its queue
+constexpr int kStuckAlone = 11;                // the same for a busy one whose queue is its own: about a second
 
 class ReuseportBackend final : public EndpointBackend {
  public:
