@@ -189,7 +189,10 @@ void ReuseportBackend::finish() noexcept {
   if (program_)
     for (uint32_t i = 0; i < slots_.size(); ++i)
       if (slots_[i].socket && (i == 0 || whole_)) program_->remove(i);
-  if (whole_) return;
+  if (whole_) {  // the heir goes by the kernel's hash: our guard may have put the program back before we retired
+    if (program_) detach_program(slots_[0].socket.get());
+    return;
+  }
   for (uint32_t i = 1; i < slots_.size(); ++i)
     if (slots_[i].socket) ::shutdown(slots_[i].socket.get(), SHUT_RD);
 }

@@ -21,6 +21,8 @@ struct Pair {
   Style style;  // each of them by turns
 };
 
+void PrintTo(const Pair& pair, std::ostream* out) { *out << pair.from << " to " << pair.to << ", " << name_of(pair.style); }
+
 std::vector<Pair> every_pair() {
   std::vector<Pair> pairs;
   for (const char* from : kChanging)
@@ -85,6 +87,7 @@ TEST_P(Change, N5_under_load_loses_nothing_and_the_workers_live_on) {
   EXPECT_EQ(cluster.board().not_once(load.started()), 0u);
   expect_in_force(cluster, to());
   EXPECT_EQ(cluster.address(), at);
+  EXPECT_EQ(cluster.endpoint().rung == "kernel hash", GetParam().to == "reuseport:hash");
   expect_all_serve(cluster, 3);
   uint64_t accepted = 0;
   for (const auto& worker : cluster.endpoint().workers) accepted += worker.accepted;
