@@ -34,6 +34,7 @@ Result<void> validate(const Options& options) noexcept {
   if (options.max_in_flight > LB_IN_FLIGHT)
     return error_naming(EINVAL, "Options::max_in_flight " + std::to_string(options.max_in_flight) + " (allowed: 0 to 2147483647)");
   if (options.queue_max < 1) return Error{EINVAL, "Options::queue_max 0 (allowed: 1 and up)"};
+  if (options.shed_over < milliseconds{0}) return Error{EINVAL, "Options::shed_over is negative"};
   if (options.drain_deadline < milliseconds{0}) return Error{EINVAL, "Options::drain_deadline is negative"};
   return {};
 }
@@ -191,7 +192,9 @@ Result<void> Cluster::Impl::turn(milliseconds timeout) noexcept {
   advance_shutdown();
   if (admin_) admin_->turn();
   advance_roll();              // forks: outside any callback
-  supervisor_->respawn_due();  // so does this
+  supervisor_->respawn_due();  // so does this,
+  advance_scale();             // and this
+  advance_shed();
   tell_spawned();
   if (auto dropped = drop_when_started(); !dropped) return dropped;
   if (options_.reap_orphans) reap_others([this](pid_t pid) { return supervisor_->holds(pid); });
@@ -218,7 +221,7 @@ void Cluster::Impl::wake_poller() noexcept {
 int Cluster::Impl::next_turn_ms() const noexcept {
   int next = phase_ == Phase::closing ? kClosingPoll_ms : options_.reap_orphans ? kOrphansPoll_ms : -1;
   for (const int wanted : {supervisor_->next_turn_ms(), const_cast<Listeners&>(*listeners_).next_turn_ms(), roll_turn_ms(),
-                           admin_ ? admin_->next_turn_ms() : -1})
+                           scale_turn_ms(), admin_ ? admin_->next_turn_ms() : -1})
     if (wanted >= 0 && (next < 0 || wanted < next)) next = wanted;
   return next;
 }
@@ -259,6 +262,8 @@ Status Cluster::Impl::status() const {
   status.workers = workers();
   status.generation = generation_;
   status.roll = roll_.status;
+  if (scale_to_)
+    status.scaling = "to " + std::to_string(*scale_to_) + " workers" + (scale_trouble_.empty() ? "" : ": " + scale_trouble_);
   return status;
 }
 
@@ -351,6 +356,11 @@ Result<void> Cluster::set_policy(std::string_view endpoint, Policy policy) noexc
   auto set = impl_->set_policy(policy, &*parsed);
   impl_->wake_poller();
   return set;
+}
+Result<void> Cluster::scale(unsigned workers) noexcept {
+  auto asked = impl_->scale(workers);
+  impl_->wake_poller();
+  return asked;
 }
 Result<void> Cluster::roll() noexcept { return roll(impl_->options().roll); }
 Result<void> Cluster::roll(RollOptions options) noexcept {

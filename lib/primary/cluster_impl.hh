@@ -47,6 +47,7 @@ class LB_HIDDEN Cluster::Impl {
   Result<void> kill(uint32_t id, int signal) noexcept;
   Result<void> roll(RollOptions options) noexcept;
   Result<void> set_policy(const Policy& policy, const Endpoint* only) noexcept;
+  Result<void> scale(unsigned workers) noexcept;
   const WorkerRecord* find(uint32_t id) const noexcept { return const_cast<Supervisor&>(*supervisor_).find(id); }
   bool ever_had(uint32_t id) const noexcept { return id != 0 && id <= supervisor_->last_id(); }
   const Options& options() const noexcept { return options_; }
@@ -91,6 +92,11 @@ class LB_HIDDEN Cluster::Impl {
   bool recovering() const noexcept;
   bool draining_any() const noexcept;
   int roll_turn_ms() const noexcept;
+  void advance_scale() noexcept;
+  WorkerRecord* to_leave() noexcept;
+  void begin_shed() noexcept;
+  void advance_shed() noexcept;
+  int scale_turn_ms() const noexcept;
   bool lost_in_roll(const WorkerRecord& worker, const ExitStatus& status, bool expected) noexcept;
   void tell_roll(Event::Kind kind, const WorkerRecord* fresh = nullptr, uint32_t replaced = 0) noexcept;
   void advance_shutdown() noexcept;
@@ -127,6 +133,11 @@ class LB_HIDDEN Cluster::Impl {
   uint32_t generation_ = 1;  // of the workers that are started
   Roll roll_;
   std::optional<Recipe> last_recipe_;  // what `scale` spawns more of
+  std::optional<unsigned> scale_to_;   // until it is so
+  std::string scale_trouble_;          // why it is not yet
+  uint64_t scale_again_ns_ = 0;
+  unsigned shed_rounds_ = 0;  // still to come
+  uint64_t shed_ns_ = 0;      // the next
   uint64_t closing_since_ns_ = 0;
   bool ever_listened_ = false;
   bool failed_ = false;

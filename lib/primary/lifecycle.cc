@@ -67,6 +67,7 @@ bool Cluster::Impl::act_on(WorkerRecord& worker, const Message& message) noexcep
         return true;
       }
       if (about == Listeners::About::source) return true;
+      begin_shed();
       worker.state = WorkerState::listening;
       const EndpointStatus endpoint = listeners_->describe(message.endpoint);
       Event event;

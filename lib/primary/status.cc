@@ -82,6 +82,7 @@ std::string Status::to_string() const {
     text += "worker " + std::to_string(worker.id) + " pid " + std::to_string(worker.pid) + " " + lb::to_string(worker.state) +
             (worker.kind == WorkerKind::forked ? std::string() : std::string(" (") + lb::to_string(worker.kind) + ")") +
             ": in flight " + std::to_string(worker.in_flight) + ", accepted " + std::to_string(worker.accepted) + "\n";
+  if (!scaling.empty()) text += "scaling " + scaling + "\n";
   return text + describe(roll);
 }
 

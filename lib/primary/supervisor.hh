@@ -94,6 +94,13 @@ class Supervisor {
   /// Those that wait for their time: they are the caller's to start now.
   std::vector<Recipe> take_respawns();
   bool respawning() const noexcept { return !respawns_.empty(); }
+  size_t respawns() const noexcept { return respawns_.size(); }
+  /// One worker less will come back; false when none would.
+  bool drop_respawn() noexcept {
+    if (respawns_.empty()) return false;
+    respawns_.pop_back();
+    return true;
+  }
   int next_turn_ms() const noexcept;
 
  private:

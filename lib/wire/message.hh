@@ -23,6 +23,7 @@ enum class Act : uint16_t {
            ///< listener answer: `endpoint` is the cell that goes with it; value 5: 1 = an older way, to be emptied; answered by
            ///< listening on that cell, or close
   part,    ///< the way with cell `endpoint` is empty: look once more, let go of it and say close
+  shed,    ///< it has more connections than others: it may close value 0 idle ones
   // worker -> primary
   online = 64,              ///< the worker runs
   query_listener,           ///< text and values: wire/listen_query; payload: the blob that it offers

@@ -85,6 +85,9 @@ void Worker::Impl::act_on(const Message& message) noexcept {
       all_leave_ |= message.value[0] != 0;
       for (const auto& [cell, listener] : listeners_) listener->retire();
       break;
+    case Act::shed:
+      shed_ = message.value[0];
+      break;
     case Act::source:
       if (message.endpoint >= LB_MAX_ENDPOINTS) break;
       if (const auto found = listeners_.find(message.value[4]); found != listeners_.end())
@@ -121,6 +124,7 @@ Result<void> Worker::Impl::dispatch() noexcept {
     if (!*received) break;
     act_on(message);
   }
+  if (const uint32_t surplus = std::exchange(shed_, 0); surplus != 0 && on_shed_ && !draining_) on_shed_(surplus);
   return receive_messages();
 }
 
@@ -270,6 +274,7 @@ Result<Listener> Worker::listen(const Endpoint& endpoint, ListenOptions options)
 int Worker::fd() const noexcept { return impl_->fd(); }
 Result<void> Worker::dispatch() noexcept { return impl_->dispatch(); }
 void Worker::leave() noexcept { impl_->leave(); }
+void Worker::on_shed(std::function<void(unsigned count)> callback) noexcept { impl_->on_shed(std::move(callback)); }
 bool Worker::draining() const noexcept { return impl_->draining(); }
 Result<void> Worker::send(std::span<const std::byte> bytes, int fd) noexcept { return impl_->send(bytes, fd); }
 Result<void> Worker::on_message(std::function<void(UserMessage&)> callback) noexcept {

@@ -40,6 +40,7 @@ class LB_HIDDEN Worker::Impl {
   /// For a worker that is so busy that it never waits: it must hear of a drain and of new siblings all the same.
   void dispatch_if_due() noexcept;
   void leave() noexcept;
+  void on_shed(std::function<void(unsigned)> callback) noexcept { on_shed_ = std::move(callback); }
   Result<Listener> listen(const Endpoint& endpoint, const ListenOptions& options) noexcept;
   Result<void> send(std::span<const std::byte> bytes, int fd) noexcept;
   Result<void> on_message(std::function<void(UserMessage&)> callback) noexcept;
@@ -82,6 +83,8 @@ class LB_HIDDEN Worker::Impl {
   bool replaced_ = false;    // meanwhile, on_message_ was
   bool awaited_ = false;     // messages_ is in events_
   bool heard_ = false;       // the primary listens to messages
+  std::function<void(unsigned)> on_shed_;
+  uint32_t shed_ = 0;  // asked for, and not yet passed on
   std::function<void()> farewell_;
   std::function<Result<void>()> drive_;
   bool draining_ = false;

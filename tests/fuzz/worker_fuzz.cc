@@ -15,8 +15,8 @@ namespace lb {
 namespace {
 
 constexpr uint32_t kSlots = 4;
-constexpr Act kLikely[] = {Act::listener, Act::listener, Act::listener, Act::siblings, Act::adopt,  Act::disown,
-                           Act::nudge,    Act::drain,    Act::welcome,  Act::source,   Act::source, Act::part};
+constexpr Act kLikely[] = {Act::listener, Act::listener, Act::listener, Act::siblings, Act::adopt, Act::disown, Act::nudge,
+                           Act::drain,    Act::welcome,  Act::source,   Act::source,   Act::part,  Act::shed};
 
 /// What lives as long as the fuzzer: a board, and a doorbell that nobody hears.
 struct World {

@@ -84,6 +84,9 @@ struct Options {
   bool reap_orphans = false;
   /// How long a draining worker may take before SIGKILL ends it.
   std::chrono::milliseconds drain_deadline{30'000};
+  /// When a worker begins to listen while others hold connections: for so long those with well more than the mean are asked, now and
+  /// then and for a few at a time, to close idle ones (Worker::on_shed). 0: never.
+  std::chrono::milliseconds shed_over{10'000};
   /// What SIGHUP asks for under `run`, and Cluster::roll without an argument.
   RollOptions roll{};
   /// Round-robin: how many handed-off connections a worker may hold that it has not yet taken (1..32).
@@ -189,6 +192,12 @@ class LB_API Cluster {
   /// Sends a signal to one worker (kill(2); 0 sends none). SIGTERM drains it; after SIGTERM and SIGKILL its end is expected, and it
   /// is not replaced. ESRCH for an unknown id, EOPNOTSUPP for a thread, which takes SIGTERM alone.
   Result<void> kill(uint32_t worker, int signal) noexcept;
+  /// Changes the number of workers, those of `join` not counted. More: each is started as the last one that `spawn` (or `run`) started,
+  /// with the environment of rolling restarts since. Fewer: drained are those that serve nobody yet, then those with the fewest
+  /// connections in flight, which leave soonest; of two alike the younger. Returns at once; `poll` does it, after the replacements of a
+  /// rolling restart, and tries again each second if it can't (Status::scaling).
+  /// EINVAL: 0. ENOSPC: more than half of the slots (Options::workers_max). ENOENT: nobody was spawned yet. ESHUTDOWN.
+  Result<void> scale(unsigned workers) noexcept;
   /// Rolling restart: every worker, but for those of `join`, is replaced by one that is started as it was, in a slot of its own; a
   /// Command's path is executed anew, so a file that was replaced takes effect. Only when the replacement listens does the old one
   /// drain, so nothing is refused, reset or left hanging; connections that live on past the drain's deadline are cut then. A worker

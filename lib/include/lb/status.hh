@@ -85,6 +85,7 @@ struct Status {
   std::vector<WorkerStatus> workers;
   uint32_t generation = 0;  ///< of the workers that are started: 1, and one more with each rolling restart
   RollStatus roll{};
+  std::string scaling{};  ///< Cluster::scale, not there yet: to how many workers, and what is in the way; else empty
 
   /// A few lines for a person, with the effective policy first.
   LB_API std::string to_string() const;

@@ -82,6 +82,11 @@ class LB_API Worker {
   /// it waits and now and then while it does not. Those that came before wait for it. It may send, reply, and replace or remove
   /// (empty) itself; it must not throw.
   Result<void> on_message(std::function<void(UserMessage& message)> callback) noexcept;
+  /// Called from `dispatch` (and from `accept`, which dispatches) when this worker holds well more connections than the others, for a while
+  /// after a newcomer began to listen: it may close `count` idle ones, so that their clients come back and are shared anew. Spread
+  /// over Options::shed_over, with jitter, and with the load as it is by then: what is not closed is asked for again. It must not
+  /// throw, accept or dispatch.
+  void on_shed(std::function<void(unsigned count)> callback) noexcept;
   /// Asks to be drained, as SIGTERM does: for a worker that leaves by its own will (Node.js: worker.disconnect()). The primary sends
   /// it no more connections and does not replace it; `draining()` becomes true with its answer, at once if the primary is gone.
   void leave() noexcept;
