@@ -30,9 +30,9 @@ Result<void> Cluster::Impl::scale(unsigned workers) noexcept try {
   if (!last_recipe_) return Error{ENOENT, "scale: no worker was spawned yet, so there is nothing to spawn more of"};
   const uint32_t slots = scoreboard_.slots();
   if (workers == 0 || workers > slots / 2)
-    return error_naming(workers == 0 ? EINVAL : ENOSPC,
-                        "scale to " + std::to_string(workers) + " workers (allowed: 1 to " + std::to_string(slots / 2) + ", half of the " +
-                            std::to_string(slots) + " slots, so that each can be replaced; see Options::workers_max)");
+    return error_naming(workers == 0 ? EINVAL : ENOSPC, "scale to " + std::to_string(workers) + " workers (allowed: 1 to " +
+                                                            std::to_string(slots / 2) + ", half of the " + std::to_string(slots) +
+                                                            " slots, so that each can be replaced; see Options::workers_max)");
   scale_to_ = workers;
   scale_trouble_.clear();
   scale_again_ns_ = 0;
@@ -46,8 +46,9 @@ void Cluster::Impl::advance_scale() noexcept {
   if (phase_ != Phase::serving) scale_to_.reset();
   if (!scale_to_ || now_ns() < scale_again_ns_) return;
   const auto& workers = supervisor_->workers();
-  const bool replacing = roll_.active && (!roll_.steps.empty() || !roll_.vacant.empty() ||
-                                          std::any_of(workers.begin(), workers.end(), [this](const auto& w) { return to_be_replaced(*w); }));
+  const bool replacing =
+      roll_.active && (!roll_.steps.empty() || !roll_.vacant.empty() ||
+                       std::any_of(workers.begin(), workers.end(), [this](const auto& w) { return to_be_replaced(*w); }));
   if (replacing) return;
   const auto staying = static_cast<size_t>(std::count_if(workers.begin(), workers.end(), [](const auto& w) { return counts(*w); }));
   for (size_t now = staying + supervisor_->respawns(); now < *scale_to_; ++now) {
@@ -75,7 +76,8 @@ WorkerRecord* Cluster::Impl::to_leave() noexcept {
     return std::pair(worker.state == WorkerState::listening, in_flight_of(scoreboard_.page(worker.slot)));
   };
   for (auto& worker : supervisor_->workers())
-    if (counts(*worker) && (best == nullptr || price(*worker) <= price(*best))) best = worker.get();  // by id: the last is the youngest
+    if (counts(*worker) && (best == nullptr || price(*worker) <= price(*best)))
+      best = worker.get();  // by id: the last is the youngest
   return best;
 }
 

@@ -20,9 +20,8 @@ LB_FOR_EVERY_POLICY(Scaling);
 bool wait_listening(TestCluster& cluster, size_t count) {
   return cluster.wait_until("so many workers to listen", [&] {
     const auto workers = cluster->workers();
-    return workers.size() == count && std::all_of(workers.begin(), workers.end(), [](const auto& worker) {
-             return worker.state == WorkerState::listening;
-           });
+    return workers.size() == count &&
+           std::all_of(workers.begin(), workers.end(), [](const auto& worker) { return worker.state == WorkerState::listening; });
   });
 }
 
