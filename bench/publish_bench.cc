@@ -21,6 +21,13 @@ void publish_in_flight(benchmark::State& state) {
 }
 BENCHMARK(publish_in_flight);
 
+void report_load(benchmark::State& state) {
+  auto board = Scoreboard::create(UniqueFd(), 4).value();
+  uint32_t load = 0;
+  for (auto _ : state) atomic(board.page(1).reported).store(++load, std::memory_order_relaxed);
+}
+BENCHMARK(report_load);
+
 void claim_and_free(benchmark::State& state) {
   auto board = Scoreboard::create(UniqueFd(), 4).value();
   const std::span<__u32> words = board.page(1).claims;

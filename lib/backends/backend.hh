@@ -84,6 +84,9 @@ class EndpointBackend {
   /// The worker has closed its listener or is gone: what waits for it alone goes to others.
   virtual void left(Seat seat) noexcept = 0;
 
+  /// Scoreboard::weight of the worker's slot has changed; until it is ready nobody needs to know.
+  virtual void weigh(Seat /*seat*/) noexcept {}
+
   /// The cluster shuts down: turn new clients away.
   virtual void refuse_new() noexcept = 0;
   /// After refuse_new: every client that got in has reached a queue that workers empty. `handshakes`: wait for those under way.

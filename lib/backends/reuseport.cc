@@ -40,6 +40,7 @@ class ReuseportBackend final : public EndpointBackend {
   Result<void> set_backlog(int backlog) noexcept override;
   Result<void> reserve() noexcept override;
   void ready(Seat seat) noexcept override;
+  void weigh(Seat seat) noexcept override;
   void draining(Seat seat) noexcept override;
   void left(Seat seat) noexcept override;
   void refuse_new() noexcept override;
@@ -316,8 +317,13 @@ void ReuseportBackend::ready(Seat seat) noexcept {
   if (slot.seat != seat) return;
   rescue_.introduce_siblings(slot);
   rescue_.disown(seat.slot);
+  weigh(seat);
   set_ready(seat.slot, true);
   rescue_.adopt_orphans();
+}
+
+void ReuseportBackend::weigh(Seat seat) noexcept {
+  if (program_) program_->group().weight[seat.slot] = around_.scoreboard.weight(seat.slot);
 }
 
 void ReuseportBackend::draining(Seat seat) noexcept {

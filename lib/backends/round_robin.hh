@@ -93,7 +93,7 @@ class RoundRobinBackend final : public EndpointBackend {
   void list_candidates(uint64_t now) noexcept;
   Candidate* ask(const Waiting& waiting, uint64_t now) noexcept;
   void publish() noexcept;
-  uint32_t load(const Peer& peer) const noexcept { return in_flight_of(around_.scoreboard.page(peer.seat.slot)); }
+  bool less_loaded(const Peer& peer, const Peer& than) const noexcept;
   uint64_t heartbeat(const Peer& peer) const noexcept { return atomic(around_.scoreboard.page(peer.seat.slot).heartbeat).load(); }
   size_t spare(const Peer& peer) const noexcept;
   void ask_for_a_ring(Peer& peer) noexcept;

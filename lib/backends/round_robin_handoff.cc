@@ -62,7 +62,7 @@ size_t RoundRobinBackend::spare(const Peer& peer) const noexcept {
   if (around_.max_in_flight == 0) return around_.window;
   const auto& page = around_.scoreboard.page(peer.seat.slot);
   const auto sent = std::count_if(std::begin(page.claims), std::end(page.claims), Claim::is_sent);
-  const uint64_t held = static_cast<uint64_t>(sent) + load(peer);
+  const uint64_t held = static_cast<uint64_t>(sent) + in_flight_of(around_.scoreboard.page(peer.seat.slot));
   return held >= around_.max_in_flight ? 0 : std::min<size_t>(around_.window, around_.max_in_flight - held);
 }
 
@@ -72,6 +72,12 @@ void RoundRobinBackend::ask_for_a_ring(Peer& peer) noexcept {
   if (spare(peer) == 0) atomic(around_.scoreboard.page(peer.seat.slot).in_flight).fetch_or(LB_RING_WHEN_LESS);
 }
 
+/// By load / weight.
+bool RoundRobinBackend::less_loaded(const Peer& peer, const Peer& than) const noexcept {
+  const Scoreboard& board = around_.scoreboard;
+  return board.load(peer.seat.slot) * board.weight(than.seat.slot) < board.load(than.seat.slot) * board.weight(peer.seat.slot);
+}
+
 RoundRobinBackend::Peer* RoundRobinBackend::pick(uint64_t now) noexcept {
   Peer* best = nullptr;
   const bool least_loaded = request_.policy.selector == Selector::least_loaded;
@@ -79,7 +85,7 @@ RoundRobinBackend::Peer* RoundRobinBackend::pick(uint64_t now) noexcept {
     const size_t index = (cursor_ + i) % peers_.size();
     Peer& peer = *peers_[index];
     if (!has_room(peer, now)) continue;
-    if (best != nullptr && load(peer) >= load(*best)) continue;
+    if (best != nullptr && !less_loaded(peer, *best)) continue;
     best = &peer;
     if (!least_loaded) break;
   }

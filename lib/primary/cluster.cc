@@ -274,6 +274,8 @@ std::vector<WorkerStatus> Cluster::Impl::workers() const {
     WorkerStatus one{worker->id, worker->pid, worker->slot, worker->state, in_flight_of(page), 0};
     for (const auto& cell : page.cells) one.accepted += atomic(cell.accepted).load();
     one.kind = worker->recipe.kind;
+    one.weight = worker->recipe.weight;
+    one.reported = atomic(page.reported).load();
     one.generation = worker->recipe.generation;
     one.connected = static_cast<bool>(worker->channel);
     one.exited_after_disconnect = worker->deadline_ns != 0 || worker->announced || worker->ended_by != 0;
@@ -340,6 +342,7 @@ Result<void> Cluster::kill(uint32_t worker, int signal) noexcept {
   impl_->wake_poller();
   return killed;
 }
+Result<void> Cluster::set_weight(uint32_t worker, uint16_t weight) noexcept { return impl_->set_weight(worker, weight); }
 bool Cluster::is_connected(uint32_t worker) const noexcept {
   const WorkerRecord* record = impl_->find(worker);
   return record != nullptr && record->channel;

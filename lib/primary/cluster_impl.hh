@@ -45,6 +45,7 @@ class LB_HIDDEN Cluster::Impl {
   Result<void> send(uint32_t id, std::span<const std::byte> bytes, int fd) noexcept;
   Result<void> drain(uint32_t id, std::chrono::milliseconds deadline) noexcept;
   Result<void> kill(uint32_t id, int signal) noexcept;
+  Result<void> set_weight(uint32_t id, uint16_t weight) noexcept;
   Result<void> roll(RollOptions options) noexcept;
   Result<void> set_policy(const Policy& policy, const Endpoint* only) noexcept;
   Result<void> scale(unsigned workers) noexcept;

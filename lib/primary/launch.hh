@@ -22,6 +22,7 @@ struct Recipe {
   std::vector<std::string> env{};  ///< forked: added to its environment
   Command command{};               ///< command
   uint32_t generation = 1;         ///< counts the rolling restarts
+  uint16_t weight = 1;             ///< Cluster::set_weight
   unsigned listens = 0;            ///< on how many endpoints such a worker came to listen
   bool drops_capabilities = false;
 };

@@ -229,6 +229,16 @@ Result<void> Cluster::Impl::kill(uint32_t id, int signal) noexcept {
   return sent;
 }
 
+Result<void> Cluster::Impl::set_weight(uint32_t id, uint16_t weight) noexcept {
+  WorkerRecord* worker = supervisor_->find(id);
+  if (worker == nullptr) return error_naming(ESRCH, "weight of worker " + std::to_string(id));
+  if (weight == 0) return error_naming(EINVAL, "weight of worker " + std::to_string(id) + ": 0 (allowed: 1 to 65535)");
+  worker->recipe.weight = weight;
+  scoreboard_.set_weight(worker->slot, weight);
+  listeners_->weigh(worker->seat());
+  return {};
+}
+
 void Cluster::Impl::shutdown() noexcept {
   if (phase_ != Phase::serving) return;
   phase_ = Phase::closing;

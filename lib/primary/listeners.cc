@@ -138,6 +138,11 @@ void Listeners::draining(Seat seat) noexcept {
   }
 }
 
+void Listeners::weigh(Seat seat) noexcept {
+  for (auto& entry : entries_)
+    if (std::find(entry->seats.begin(), entry->seats.end(), seat) != entry->seats.end()) entry->backend->weigh(seat);
+}
+
 void Listeners::left(Seat seat) noexcept {
   for (auto& entry : entries_) leave(*entry, seat);
   for (auto& forgotten : forgotten_) std::erase(forgotten.seats, seat);

@@ -49,6 +49,8 @@ class Listeners {
   /// The worker closed its listener. Without any, the endpoint is given up, unless it `leaves`: then it waits for another.
   About close(Seat seat, uint32_t cell, bool leaves) noexcept;
   void draining(Seat seat) noexcept;
+  /// The worker's weight has changed.
+  void weigh(Seat seat) noexcept;
   /// The worker is gone; its endpoints wait for a replacement, or refuse, as the options say.
   void left(Seat seat) noexcept;
 

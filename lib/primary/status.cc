@@ -81,7 +81,9 @@ std::string Status::to_string() const {
   for (const auto& worker : workers)
     text += "worker " + std::to_string(worker.id) + " pid " + std::to_string(worker.pid) + " " + lb::to_string(worker.state) +
             (worker.kind == WorkerKind::forked ? std::string() : std::string(" (") + lb::to_string(worker.kind) + ")") +
-            ": in flight " + std::to_string(worker.in_flight) + ", accepted " + std::to_string(worker.accepted) + "\n";
+            ": in flight " + std::to_string(worker.in_flight) + ", accepted " + std::to_string(worker.accepted) +
+            (worker.weight == 1 ? std::string() : ", weight " + std::to_string(worker.weight)) +
+            (worker.reported == 0 ? std::string() : ", reports " + std::to_string(worker.reported)) + "\n";
   if (!scaling.empty()) text += "scaling " + scaling + "\n";
   return text + describe(roll);
 }

@@ -46,6 +46,8 @@ void write(JsonWriter& json, const WorkerStatus& worker) {
       .member("kind", to_string(worker.kind))
       .member("in_flight", worker.in_flight)
       .member("accepted", worker.accepted)
+      .member("weight", uint32_t{worker.weight})
+      .member("reported", worker.reported)
       .member("connected", worker.connected)
       .member("generation", worker.generation)
       .end_object();

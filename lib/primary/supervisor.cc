@@ -62,6 +62,7 @@ Result<WorkerRecord*> Supervisor::spawn(Recipe recipe, unsigned crashes) noexcep
   record->channel = Channel(std::move(ends->first));
   record->messages = std::move(messages->first);
   around_.scoreboard.vacate(*slot);
+  around_.scoreboard.set_weight(*slot, recipe.weight);
 
   Message welcome;
   welcome.act = Act::welcome;

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <vector>
 
 #include <lb/result.hh>
 #include <lb/unique_fd.hh>
@@ -82,6 +83,14 @@ class Scoreboard {
     return (atomic(page.leaving[slot / 64]).load(std::memory_order_relaxed) >> (slot % 64) & 1) != 0;
   }
 
+  /// Primary: by which the loads of a slot's worker are divided, 1 and up.
+  void set_weight(uint32_t slot, uint16_t weight) noexcept { weights_[slot] = weight; }
+  uint16_t weight(uint32_t slot) const noexcept { return weights_[slot]; }
+  /// Primary: load of a slot's worker as it publishes it: connections in flight, and what it reports on top.
+  uint64_t load(uint32_t slot) const noexcept {
+    return uint64_t{in_flight_of(page(slot))} + atomic(page(slot).reported).load(std::memory_order_relaxed);
+  }
+
   int worker_pages_fd() const noexcept { return pages_fd_.get(); }
   int primary_page_fd() const noexcept { return primary_fd_.get(); }
   /// Primary: true when the BPF program can read the worker pages.
@@ -95,6 +104,7 @@ class Scoreboard {
   Mapping primary_;
   UniqueFd pages_fd_;
   UniqueFd primary_fd_;
+  std::vector<uint16_t> weights_;  // primary: by slot
   uint32_t slots_ = 0;
   uint32_t own_slot_ = kNoSlot;
   bool in_bpf_ = false;

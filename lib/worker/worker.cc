@@ -273,6 +273,9 @@ Result<Listener> Worker::listen(const Endpoint& endpoint, ListenOptions options)
 }
 int Worker::fd() const noexcept { return impl_->fd(); }
 Result<void> Worker::dispatch() noexcept { return impl_->dispatch(); }
+void Worker::report_load(uint32_t connections) noexcept {
+  atomic(impl_->place().page().reported).store(connections, std::memory_order_relaxed);
+}
 void Worker::leave() noexcept { impl_->leave(); }
 void Worker::on_shed(std::function<void(unsigned count)> callback) noexcept { impl_->on_shed(std::move(callback)); }
 bool Worker::draining() const noexcept { return impl_->draining(); }

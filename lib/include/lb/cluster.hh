@@ -219,6 +219,11 @@ class LB_API Cluster {
   Result<void> set_policy(Policy policy) noexcept;
   /// The same for one endpoint, as asked for or as bound. ENOENT: there is none. EOPNOTSUPP: its policy does not change.
   Result<void> set_policy(std::string_view endpoint, Policy policy) noexcept;
+  /// What a worker can take, in relation to the others (1 to 65535; 1 at first): where connections go by load, its load counts divided
+  /// by its weight, so that of equal workers one of weight 2 holds twice as many. For reuseport:least-loaded and :p2c on the eBPF
+  /// rungs, and for round-robin:least-loaded; the other policies know no load. A replacement, after a crash or in a rolling restart, has
+  /// its predecessor's. Takes effect with the next connection. ESRCH for an unknown id, EINVAL for 0.
+  Result<void> set_weight(uint32_t worker, uint16_t weight) noexcept;
   /// Drains all: the workers serve what is queued and in flight, new clients are turned away; then `done()`.
   void shutdown() noexcept;
   /// Shuts down without the drain: SIGKILL.

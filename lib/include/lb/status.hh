@@ -74,6 +74,8 @@ struct WorkerStatus {
   uint32_t in_flight = 0;  ///< connections accepted and not yet closed, over all endpoints
   uint64_t accepted = 0;   ///< connections accepted since it started, over all endpoints
   WorkerKind kind = WorkerKind::forked;
+  uint16_t weight = 1;                   ///< Cluster::set_weight
+  uint32_t reported = 0;                 ///< Worker::report_load
   bool connected = false;                ///< its control channel is open
   bool exited_after_disconnect = false;  ///< it was told to leave, or says that it does: a clean exit is then no crash
   uint32_t generation = 0;               ///< of the rolling restart that started it; 1: none did

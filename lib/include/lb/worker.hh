@@ -87,6 +87,10 @@ class LB_API Worker {
   /// over Options::shed_over, with jitter, and with the load as it is by then: what is not closed is asked for again. It must not
   /// throw, accept or dispatch.
   void on_shed(std::function<void(unsigned count)> callback) noexcept;
+  /// Load that connections do not show, in units of one connection: CPU work queued, subscriptions, a cache that is cold. Where
+  /// connections go by load (Cluster::set_weight says where), it counts on top of those in flight until the next report; above 2^24 it
+  /// counts as that. One store to shared memory, without a system call; from any thread. 0 at first.
+  void report_load(uint32_t connections) noexcept;
   /// Asks to be drained, as SIGTERM does: for a worker that leaves by its own will (Node.js: worker.disconnect()). The primary sends
   /// it no more connections and does not replace it; `draining()` becomes true with its answer, at once if the primary is gone.
   void leave() noexcept;
