@@ -79,6 +79,7 @@ class ReuseportBackend final : public EndpointBackend {
   void set_ready(uint32_t slot, bool ready) noexcept;
   void attach_classic() noexcept;
   void look_at(uint32_t index) noexcept;
+  bool left_out(uint32_t slot) const noexcept { return program_ && program_->hung(slot); }
   uint32_t in_flight(uint32_t slot) const noexcept { return in_flight_of(around_.scoreboard.page(slot)); }
 
   Surroundings& around_;
@@ -366,20 +367,20 @@ void ReuseportBackend::look_at(uint32_t index) noexcept {
   const bool backlog = accept_queue_length(slot.socket.get()) != 0;
   slot.stuck = !backlog ? 0 : accepted != slot.accepted ? 1 : slot.stuck + 1;
   slot.accepted = accepted;
-  const bool left_out = program_ && program_->hung(index);
+  const bool passed_over = left_out(index);
   const bool busy = in_flight(index) != 0;  // it may be at one long request: its load keeps it from being picked
-  if (slot.ready && slot.stuck >= (busy && !left_out && !steals() ? kStuckAlone : kStuck)) {
+  if (slot.ready && slot.stuck >= (busy && !passed_over && !steals() ? kStuckAlone : kStuck)) {
     rescue_.disown(index);  // it does not come for it either
     rescue_.find_adopter(index);
-    slot.hung = !busy || left_out;
+    slot.hung = !busy || passed_over;
     if (!busy) set_ready(index, false);
     rescue_.tell(*slot.seat, Act::nudge, 0);
   } else if (slot.hung && heartbeat != slot.heartbeat) {
     slot.hung = false;
-    if (left_out) program_->pardon(index);
+    if (passed_over) program_->pardon(index);
     set_ready(index, true);
     rescue_.adopt_orphans();
-  } else if (!slot.hung && left_out) {
+  } else if (!slot.hung && passed_over) {
     slot.hung = true;  // or asleep: it gets nothing that would wake it
     rescue_.adopt_orphans();
     rescue_.tell(*slot.seat, Act::nudge, 0);
@@ -422,7 +423,7 @@ void ReuseportBackend::describe(EndpointStatus& status) const {
     if (!slot.seat) continue;
     const auto& cell = around_.scoreboard.page(i).cells[request_.cell];
     const uint64_t picks = program_ ? atomic(program_->picks()[i].picks).load() : 0;
-    status.workers.push_back({slot.seat->worker, i, atomic(cell.accepted).load(), backlog, picks, slot.hung});
+    status.workers.push_back({slot.seat->worker, i, atomic(cell.accepted).load(), backlog, picks, slot.hung || left_out(i)});
   }
 }
 

@@ -76,7 +76,7 @@ std::string Status::to_string() const {
     for (const auto& load : endpoint.workers)
       text += "  worker " + std::to_string(load.worker) + " slot " + std::to_string(load.slot) + ": accepted " +
               std::to_string(load.accepted) + ", backlog " + std::to_string(load.backlog) + ", picks " +
-              std::to_string(load.picks) + "\n";
+              std::to_string(load.picks) + (load.hung ? ", hung\n" : "\n");
   }
   for (const auto& worker : workers)
     text += "worker " + std::to_string(worker.id) + " pid " + std::to_string(worker.pid) + " " + lb::to_string(worker.state) +

@@ -79,6 +79,7 @@ Result<bool> Worker::Impl::receive(Message& message) noexcept {
 }
 
 void Worker::Impl::act_on(const Message& message) noexcept {
+  place_.beat();  // a nudge asks for no more
   switch (message.act) {
     case Act::drain:
       draining_ = true;
