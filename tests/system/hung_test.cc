@@ -127,7 +127,8 @@ TEST_P(Hung, stopped_worker_costs_no_connection_while_the_primary_is_stopped_too
     Shared<Board> board;
     const pid_t primary = ::fork();
     if (primary == 0) ::_exit(lb::run({.workers = 3, .policy = Policy::parse(policy()).value()}, answering(Style::watch, *board)));
-    ASSERT_TRUE(wait_until("the workers to listen", [&] { return board->port[1] != 0 && board->port[2] != 0 && board->port[3] != 0; }));
+    ASSERT_TRUE(
+        wait_until("the workers to listen", [&] { return board->port[1] != 0 && board->port[2] != 0 && board->port[3] != 0; }));
     const auto address = Endpoint::parse("tcp://127.0.0.1:" + std::to_string(board->port[1])).value();
     Crowd crowd;
     while (!crowd.of_worker(1) || !crowd.of_worker(2) || !crowd.of_worker(3)) {  // then the primary sends connections to each
