@@ -69,6 +69,10 @@ Result<WorkerRecord*> Supervisor::spawn(Recipe recipe, unsigned crashes) noexcep
   welcome.value[0] = *slot;
   welcome.value[1] = around_.scoreboard.slots();
   welcome.value[2] = on_user_message ? 1 : 0;
+  // A thread of ours does not outlive us.
+  const bool process = recipe.kind == WorkerKind::forked || recipe.kind == WorkerKind::command;
+  const auto patience_ms = std::clamp<int64_t>(options_.drain_deadline.count(), 1, UINT32_MAX);
+  welcome.value[3] = process ? static_cast<uint32_t>(patience_ms) : 0;
   const int fds[] = {around_.scoreboard.worker_pages_fd(), around_.scoreboard.primary_page_fd(), around_.doorbell,
                      messages->second.get()};
   if (auto sent = record->channel.send(welcome, fds); !sent) return sent.error();

@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -65,6 +66,17 @@ void reap_others(const std::function<bool(pid_t)>& ours) noexcept {
     if (ours(info.si_pid)) return;  // its own way to be reaped comes first; what is behind it waits for the next time
     (void)::waitid(P_PID, static_cast<id_t>(info.si_pid), &info, WEXITED | WNOHANG);
   }
+}
+
+void end_this_process_in(uint32_t ms) noexcept {
+  sigevent event{};
+  event.sigev_notify = SIGEV_SIGNAL;
+  event.sigev_signo = SIGKILL;
+  timer_t timer{};
+  if (::timer_create(CLOCK_MONOTONIC, &event, &timer) != 0) return;
+  itimerspec once{};
+  once.it_value = {static_cast<time_t>(ms / 1000), static_cast<long>(ms % 1000) * 1'000'000};
+  ::timer_settime(timer, 0, &once, nullptr);
 }
 
 uint64_t now_ns() noexcept {

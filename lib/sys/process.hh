@@ -32,6 +32,9 @@ Result<ExitStatus> reap(int pidfd) noexcept;
 /// Reaps all children that have ended and are not `ours`; looks at them first (WNOWAIT).
 void reap_others(const std::function<bool(pid_t)>& ours) noexcept;
 
+/// The kernel kills this process so much later, whatever it does (timer_create(2)); children that it forks are spared.
+void end_this_process_in(uint32_t ms) noexcept;
+
 /// Monotonic nanoseconds.
 uint64_t now_ns() noexcept;
 

@@ -56,6 +56,13 @@ bool Listener::Impl::may_go() noexcept {
   return std::exchange(took_last_, true);
 }
 
+/// Nothing more comes. An orphan lets go of its sockets, so that the next primary can have the address while this worker finishes
+/// what it has in hand.
+void Listener::Impl::end() noexcept {
+  drained_ = true;
+  if (worker_.orphaned()) close();
+}
+
 std::optional<Connection> Listener::Impl::accept() noexcept {
   if (worker_.is_in_primary()) {
     error_ = {EDEADLK, "accept: it would stop the primary, whose own worker this is; use try_accept"};
@@ -82,7 +89,7 @@ std::optional<Connection> Listener::Impl::accept() noexcept {
     if (taken) rest();
     wait(taken ? -1 : kBackOff_ms);
   }
-  drained_ = true;
+  end();
   return std::nullopt;
 }
 
@@ -102,13 +109,14 @@ Result<std::optional<Connection>> Listener::Impl::try_accept() noexcept {
   if (closed_) return std::optional<Connection>();
   const bool draining = worker_.draining();
   if (draining && may_go()) {
-    drained_ = true;
+    end();
     return std::optional<Connection>();
   }
   auto taken = take(true);
   if (taken && !*taken) {
     drained_ = draining && settled();
     rest();
+    if (drained_) end();
   }
   return taken;
 }

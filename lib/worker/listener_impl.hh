@@ -71,6 +71,7 @@ class LB_HIDDEN Listener::Impl final : public Inlet {
   void let_go(Source& source) noexcept;
   void wait(int timeout_ms) noexcept;
   bool may_go() noexcept;
+  void end() noexcept;
 
   Worker::Impl& worker_;
   std::vector<Source> sources_;  // the policy's last: the others are from before it changed, and are emptied first

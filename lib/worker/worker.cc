@@ -55,6 +55,7 @@ Result<void> Worker::Impl::open() noexcept {
   place_.doorbell = std::move(packet_.fds[2]);
   messages_ = std::move(packet_.fds[3]);
   heard_ = welcome.value[2] != 0;
+  outlive_max_ms_ = welcome.value[3];
   for (auto& fd : packet_.fds) fd.reset();  // the maps' own descriptors close before user code runs
   place_.page().layout_version = LB_LAYOUT_VERSION;
   place_.page().worker_id = id_;
@@ -76,6 +77,12 @@ Result<bool> Worker::Impl::receive(Message& message) noexcept {
     primary_gone();
   }
   return packet_.state == Packet::State::received;
+}
+
+/// There is nobody any more to end a process that takes too long.
+void Worker::Impl::primary_gone() noexcept {
+  draining_ = all_leave_ = true;
+  if (outlive_max_ms_ != 0 && !std::exchange(orphaned_, true)) end_this_process_in(outlive_max_ms_);
 }
 
 void Worker::Impl::act_on(const Message& message) noexcept {

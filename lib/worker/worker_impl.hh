@@ -34,6 +34,8 @@ class LB_HIDDEN Worker::Impl {
   int fd() const noexcept { return events_.get(); }
   bool draining() const noexcept { return draining_; }
   bool all_leave() const noexcept { return all_leave_; }
+  /// A process whose primary is gone: it finishes what it has, and another primary may want its addresses.
+  bool orphaned() const noexcept { return orphaned_; }
   Workplace& place() noexcept { return place_; }
 
   Result<void> dispatch() noexcept;
@@ -64,7 +66,7 @@ class LB_HIDDEN Worker::Impl {
   Result<void> wait_for_primary() noexcept;
   Result<void> send(Act act, uint32_t endpoint) noexcept;
   Result<Message> ask(Message& question, std::string_view payload = {}) noexcept;
-  void primary_gone() noexcept { draining_ = all_leave_ = true; }
+  void primary_gone() noexcept;
 
   uint32_t id_;
   Channel channel_;
@@ -90,6 +92,8 @@ class LB_HIDDEN Worker::Impl {
   bool draining_ = false;
   bool all_leave_ = false;
   bool connected_ = true;
+  bool orphaned_ = false;
+  uint32_t outlive_max_ms_ = 0;  // how long it may outlive its primary; 0: a thread, which does not
 };
 
 }  // namespace lb
