@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: MIT
+// A worker that writes nonsense into the memory it shares with the primary and the kernel, or rings without end: it harms its own
+// connections at most.
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <atomic>
+#include <csignal>
+#include <fstream>
+#include <random>
+#include <span>
+#include <sstream>
+#include <thread>
+
+#include "contract.hh"
+
+namespace lb::test {
+namespace {
+
+using Word = std::atomic<uint32_t>;
+
+constexpr size_t kPageWords = 1024;
+constexpr size_t kDoorbellWord = 2;  // a descriptor's number, for the worker itself alone: another could be a client's
+
+/// This worker's page of the scoreboard: the one that it may write. Empty if there is none.
+std::span<Word> own_page() {
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);) {
+    std::istringstream fields(line);
+    uintptr_t first = 0;
+    uintptr_t end = 0;
+    char dash = 0;
+    std::string rights;
+    fields >> std::hex >> first >> dash >> end >> rights;
+    const bool board = line.find("lb-workers") != std::string::npos || line.find("bpf-map") != std::string::npos;
+    if (board && rights == "rw-s" && end - first == kPageWords * sizeof(Word)) return {reinterpret_cast<Word*>(first), kPageWords};
+  }
+  return {};
+}
+
+/// All fields, again and again until the process ends: random words, and those that come close to what belongs there.
+void write_nonsense(std::span<Word> page) {
+  std::mt19937 random(1);
+  while (true) {
+    for (int i = 0; i < 256; ++i) {
+      const size_t index = random() % page.size();
+      if (index == kDoorbellWord) continue;
+      Word& word = page[index];
+      switch (random() % 8) {
+        case 0:
+          word = 0;
+          break;
+        case 1:
+          word = ~0U;
+          break;
+        case 2:
+          word ^= 1;
+          break;
+        case 3:
+          word ^= 3;
+          break;
+        case 4:
+          word += 4;
+          break;
+        default:
+          word = static_cast<uint32_t>(random());
+          break;
+      }
+    }
+    std::this_thread::yield();
+  }
+}
+
+void ring_without_end(std::span<Word> page) {
+  const uint64_t one = 1;
+  while (::write(static_cast<int>(page[kDoorbellWord]), &one, sizeof one) == sizeof one) {
+  }
+}
+
+/// A worker that answers while a thread of it does that.
+int answer_beside(void (*mischief)(std::span<Word>), Worker& worker, Board& board) {
+  auto listener = worker.listen(kAnyPort);
+  if (!listener) return board.fail(listener.error().message());
+  const auto page = own_page();
+  if (page.empty()) return board.fail("it has no page of its own");
+  std::thread(mischief, page).detach();
+  return answer_all(worker, *listener, Style::watch, board);
+}
+
+class Nonsense : public PolicyTest {};
+LB_FOR_EVERY_POLICY(Nonsense);
+
+TEST_P(Nonsense, on_a_workers_page_costs_at_most_connections_that_were_its_own) {
+  TestCluster cluster(policy());
+  auto& board = cluster.board();
+  ASSERT_TRUE(cluster.start(4, [&](Worker& worker) {
+    if (worker.id() == 1) return answer_beside(write_nonsense, worker, board);
+    return answering(Style::watch, board)(worker);
+  }));
+  const Load load({.to = cluster.address(), .count = 2000, .at_once = 16});
+  ASSERT_TRUE(cluster.wait_over(load));
+  const auto workers = cluster.endpoint().workers;
+  const bool handed = Policy::parse(policy())->backend == Backend::round_robin;
+  EXPECT_EQ(load.answered() + load.lost(), 2000u) << load.describe();
+  EXPECT_LE(load.lost(), handed ? workers.at(0).picks : 0u) << load.describe();
+  EXPECT_EQ(board.served_twice(), 0u);
+  for (uint32_t id = 2; id <= 4; ++id) EXPECT_GT(load.per_worker()[id], 0u) << shares(load.per_worker());
+
+  // Nothing of it clings to the slot.
+  const pid_t pid = cluster.worker(1).pid;
+  ASSERT_GT(pid, 0);
+  ::kill(pid, SIGKILL);
+  ASSERT_TRUE(cluster.wait_until("its replacement", [&] { return cluster.event(Event::Kind::listening, 5) != nullptr; }));
+  EXPECT_EQ(cluster.worker(5).slot, 0u);
+  unsigned replacements = 0;
+  for (int loads = 0; loads < 20 && replacements < 100; ++loads) {
+    const Load more({.to = cluster.address(), .count = 500, .at_once = 16});
+    ASSERT_TRUE(cluster.wait_over(more));
+    EXPECT_EQ(more.answered(), 500u) << more.describe();
+    replacements += more.per_worker()[5];
+  }
+  EXPECT_GE(replacements, 100u);
+  cluster.expect_clean_shutdown();
+}
+
+TEST_P(Nonsense, of_a_worker_that_drains_holds_no_shutdown_up) {
+  TestCluster cluster(policy());
+  auto& board = cluster.board();
+  ASSERT_TRUE(cluster.start(2, [&](Worker& worker) { return answer_beside(write_nonsense, worker, board); }));
+  Crowd crowd;
+  crowd.connect(cluster.address(), 10);
+  crowd.ask_all();
+  EXPECT_TRUE(cluster.wait_until(
+      "the clients' end", [&] { return crowd.count(Client::State::finished) + crowd.count(Client::State::lost) == crowd.size(); },
+      &crowd));
+  EXPECT_TRUE(cluster.shut_down());
+}
+
+TEST_P(Nonsense, of_the_doorbell_without_end_stalls_nobody) {
+  TestCluster cluster(policy());
+  auto& board = cluster.board();
+  ASSERT_TRUE(cluster.start(3, [&](Worker& worker) {
+    if (worker.id() == 1) return answer_beside(ring_without_end, worker, board);
+    return answering(Style::watch, board)(worker);
+  }));
+  const Load load({.to = cluster.address(), .count = 1000, .at_once = 16});
+  ASSERT_TRUE(cluster.wait_over(load));
+  EXPECT_EQ(load.answered(), 1000u) << load.describe();
+  EXPECT_EQ(cluster.board().not_once(1000), 0u);
+  cluster.expect_clean_shutdown();
+}
+
+}  // namespace
+}  // namespace lb::test
