@@ -57,7 +57,7 @@ void Rescue::find_adopter(uint32_t orphan) noexcept {
   const Slot* best = nullptr;
   uint32_t least = UINT32_MAX;
   for (uint32_t i = 0; i < slots_.size(); ++i) {
-    if (!slots_[i].ready || i == orphan) continue;
+    if (!slots_[i].ready || i == orphan || slots_[i].stuck > 1) continue;
     uint32_t load = in_flight(i);
     for (const Slot& other : slots_) load += other.adopter == slots_[i].seat ? 1 : 0;
     if (load < least) {

@@ -80,6 +80,7 @@ class ReuseportBackend final : public EndpointBackend {
   void attach_classic() noexcept;
   void look_at(uint32_t index) noexcept;
   bool left_out(uint32_t slot) const noexcept { return program_ && program_->hung(slot); }
+  bool adopted_backlog(const Seat& seat) const noexcept;
   uint32_t in_flight(uint32_t slot) const noexcept { return in_flight_of(around_.scoreboard.page(slot)); }
 
   Surroundings& around_;
@@ -357,6 +358,11 @@ void ReuseportBackend::set_ready(uint32_t index, bool ready) noexcept {
   }
 }
 
+bool ReuseportBackend::adopted_backlog(const Seat& seat) const noexcept {
+  return std::any_of(slots_.begin(), slots_.end(),
+                     [&](const Slot& slot) { return slot.adopter == seat && accept_queue_length(slot.socket.get()) != 0; });
+}
+
 /// A queue that its worker does not come for: it may hang, be stopped, be at one request for long, or have no descriptor left, while
 /// another sleeps.
 void ReuseportBackend::look_at(uint32_t index) noexcept {
@@ -365,15 +371,17 @@ void ReuseportBackend::look_at(uint32_t index) noexcept {
   const uint64_t accepted = atomic(page.cells[request_.cell].accepted).load();
   const uint64_t heartbeat = atomic(page.heartbeat).load();
   const bool backlog = accept_queue_length(slot.socket.get()) != 0;
-  slot.stuck = !backlog ? 0 : accepted != slot.accepted ? 1 : slot.stuck + 1;
+  const bool awaited = backlog || adopted_backlog(*slot.seat);
+  slot.stuck = !awaited ? 0 : accepted != slot.accepted ? 1 : slot.stuck + 1;
   slot.accepted = accepted;
   const bool passed_over = left_out(index);
   const bool busy = in_flight(index) != 0;  // it may be at one long request: its load keeps it from being picked
   if (slot.ready && slot.stuck >= (busy && !passed_over && !steals() ? kStuckAlone : kStuck)) {
     rescue_.disown(index);  // it does not come for it either
-    rescue_.find_adopter(index);
+    if (backlog) rescue_.find_adopter(index);
     slot.hung = !busy || passed_over;
     if (!busy) set_ready(index, false);
+    rescue_.release(*slot.seat);  // nor does it come for others'
     rescue_.tell(*slot.seat, Act::nudge, 0);
   } else if (slot.hung && heartbeat != slot.heartbeat) {
     slot.hung = false;

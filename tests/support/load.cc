@@ -50,8 +50,8 @@ std::vector<unsigned> Load::per_worker() const { return {result_->by_worker.begi
 
 std::string Load::describe() const {
   return "  load: " + std::to_string(started()) + " started, " + std::to_string(answered()) + " answered, " +
-         std::to_string(refused()) + " refused, " + std::to_string(lost()) + " lost " + result_->first_loss.data() +
-         (over() ? ", over\n" : ", running\n");
+         std::to_string(refused()) + " refused, " + std::to_string(lost()) + " lost (" + std::to_string(lost_unheard()) +
+         " unheard) " + result_->first_loss.data() + (over() ? ", over\n" : ", running\n");
 }
 
 void Load::run(const LoadPlan& plan, Result& result) {
@@ -76,8 +76,10 @@ void Load::run(const LoadPlan& plan, Result& result) {
       } else if (client.state() == Client::State::refused) {
         ++result.refused;
         turned_away = plan.until_refused;
-      } else if (result.lost++ == 0) {
-        std::snprintf(result.first_loss.data(), result.first_loss.size(), "(%s)", client.describe().c_str());
+      } else {
+        if (!client.greeted()) ++result.lost_unheard;
+        if (result.lost++ == 0)
+          std::snprintf(result.first_loss.data(), result.first_loss.size(), "(%s)", client.describe().c_str());
       }
     }
     clients.erase(std::remove_if(clients.begin(), clients.end(), [](const Client& c) { return c.over(); }), clients.end());

@@ -41,6 +41,8 @@ class Load {
   uint32_t answered() const noexcept { return result_->answered; }
   uint32_t refused() const noexcept { return result_->refused; }
   uint32_t lost() const noexcept { return result_->lost; }
+  /// Of the lost, those to whom no worker had said hello.
+  uint32_t lost_unheard() const noexcept { return result_->lost_unheard; }
   /// Connections that each worker answered: index is the worker's id.
   std::vector<unsigned> per_worker() const;
   std::string describe() const;
@@ -51,6 +53,7 @@ class Load {
     std::atomic<uint32_t> answered{0};
     std::atomic<uint32_t> refused{0};
     std::atomic<uint32_t> lost{0};
+    std::atomic<uint32_t> lost_unheard{0};
     std::atomic<bool> stop{false};
     std::array<std::atomic<uint32_t>, Board::kWorkers> by_worker{};
     std::array<char, 128> first_loss{};

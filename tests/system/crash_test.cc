@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <random>
 
 #include "contract.hh"
 
@@ -80,6 +81,50 @@ TEST_P(Crash, workers_killed_under_load_lose_at_most_one_connection_each) {
   EXPECT_LE(load.lost(), kKills) << load.describe() << cluster.describe();
   EXPECT_EQ(load.refused(), 0u);
   EXPECT_EQ(cluster.board().served_twice(), 0u);
+  EXPECT_TRUE(cluster.shut_down());
+}
+
+/// Kills of idle, busy and stopped workers at random moments, from a seed that a failure tells.
+class CrashAtRandom : public StyleTest {};
+INSTANTIATE_TEST_SUITE_P(every, CrashAtRandom,
+                         testing::Combine(testing::ValuesIn(kPolicies), testing::Values(Style::blocking, Style::watch)),
+                         style_test_name);
+
+TEST_P(CrashAtRandom, connections_that_no_worker_had_accepted_outlive_every_kill) {
+  const auto seed = std::random_device()();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  std::mt19937 random(seed);
+  const auto below = [&](unsigned limit) { return static_cast<uint32_t>(random() % limit); };
+  TestCluster cluster(policy(), {.respawn = false});  // its pauses between crashes would be most of the time
+  ASSERT_TRUE(cluster.start(4, style()));
+  constexpr uint32_t kKills = 12;
+  const Load load({.to = cluster.address(), .count = Board::kNumbers, .at_once = 24});
+  const auto go_on = [&](uint32_t answers) {
+    const auto enough = load.answered() + answers;
+    return cluster.wait_until(
+        "load", [&] { return load.answered() >= enough || load.over(); }, nullptr, &load);
+  };
+  for (uint32_t kills = 0; kills < kKills && !load.over(); ++kills) {
+    ASSERT_TRUE(go_on(below(200)));
+    const auto workers = cluster->status().workers;
+    const auto& victim = workers[below(static_cast<unsigned>(workers.size()))];
+    if (below(3) == 0) {  // with what was handed to it, and queued for it, meanwhile
+      stop_process(victim.pid);
+      ASSERT_TRUE(go_on(below(100)));
+    }
+    ::kill(victim.pid, SIGKILL);
+    if (below(2) == 0) {
+      ASSERT_TRUE(cluster.wait_exit(victim.id));
+    }
+    ASSERT_TRUE(cluster.start(1, style()));
+  }
+  load.stop();
+  ASSERT_TRUE(cluster.wait_over(load));
+  EXPECT_EQ(load.answered() + load.lost(), load.started()) << load.describe();
+  // Between accept and hello, a worker has one that its code may not have seen.
+  EXPECT_LE(style() == Style::blocking ? load.lost() : load.lost_unheard(), kKills) << load.describe() << cluster.describe();
+  EXPECT_EQ(cluster.board().served_twice(), 0u);
+  EXPECT_EQ(cluster.endpoint().lost, 0u);
   EXPECT_TRUE(cluster.shut_down());
 }
 

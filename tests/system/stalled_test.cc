@@ -152,6 +152,30 @@ TEST_P(Stalled, connection_that_woke_a_worker_which_hangs_before_it_takes_it_goe
   cluster.expect_clean_shutdown();
 }
 
+TEST(StalledAdopter, queue_of_a_dead_worker_goes_to_another_when_the_one_that_was_to_empty_it_hangs) {
+  TestCluster cluster("reuseport:hash", {.respawn = false});
+  ASSERT_TRUE(cluster.start(3, Style::watch));
+  ::kill(cluster.worker(1).pid, SIGKILL);  // both others are idle: the first of them empties its queue
+  ASSERT_TRUE(cluster.wait_exit(1));
+  Crowd crowd;
+  while (crowd.of_worker(2) == nullptr) {  // in hand, so that its load keeps it from being thought hung
+    ASSERT_LT(crowd.size(), 200u);
+    crowd.connect(cluster.address(), 1);
+    ASSERT_TRUE(cluster.wait_greeted(crowd));
+  }
+  const auto held = static_cast<size_t>(crowd.per_worker()[2]);
+  const auto pid = cluster.worker(2).pid;
+  stop_process(pid);
+  crowd.connect(cluster.address(), 40);  // about a third of them to the dead worker's socket
+  crowd.ask_all();
+  EXPECT_TRUE(cluster.wait_until(
+      "all but the stopped worker's clients to be served",
+      [&] { return crowd.count(Client::State::finished) == crowd.size() - held; }, &crowd));
+  ::kill(pid, SIGCONT);
+  EXPECT_TRUE(cluster.wait_finished(crowd));
+  EXPECT_TRUE(cluster.shut_down());
+}
+
 class RoundRobin : public PolicyTest {};
 INSTANTIATE_TEST_SUITE_P(every, RoundRobin, testing::ValuesIn(kRoundRobins), policy_test_name);
 
