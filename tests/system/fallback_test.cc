@@ -131,9 +131,8 @@ TEST(Fallback, hash_and_shared_need_no_privilege_so_strict_accepts_them) {
 }
 
 class RefusedSystemCall : public testing::TestWithParam<int> {};
-INSTANTIATE_TEST_SUITE_P(with, RefusedSystemCall, testing::Values(EPERM, EACCES, ENOSYS), [](const auto& error) {
-  return std::string(error.param == EPERM ? "EPERM" : error.param == EACCES ? "EACCES" : "ENOSYS");
-});
+INSTANTIATE_TEST_SUITE_P(with, RefusedSystemCall, testing::Values(EPERM, EACCES, ENOSYS, ENOMEM),
+                         [](const auto& error) { return std::string(::strerrorname_np(error.param)); });
 
 TEST_P(RefusedSystemCall, without_io_uring_round_robin_uses_epoll_and_says_why) {
   in_child([] {

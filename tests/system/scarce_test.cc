@@ -134,6 +134,28 @@ TEST_P(Scarce, primary_without_free_descriptors_leaves_connections_in_the_kernel
   limit_descriptors(::getpid(), before);
 }
 
+class ScarceEverywhere : public PolicyTest {};
+LB_FOR_EVERY_POLICY(ScarceEverywhere);
+
+TEST_P(ScarceEverywhere, primary_without_free_descriptors_replaces_a_killed_worker_once_it_has_some) {
+  const auto before = descriptor_limit();
+  limit_descriptors(::getpid(), 256);
+  TestCluster cluster(policy());
+  ASSERT_TRUE(cluster.start(2, Style::blocking));
+  std::vector<UniqueFd> all;
+  for (int fd = ::dup(STDERR_FILENO); fd >= 0; fd = ::dup(STDERR_FILENO)) all.emplace_back(fd);
+  ::kill(cluster.worker(1).pid, SIGKILL);
+  EXPECT_TRUE(cluster.wait_exit(1));
+  while (!all.empty() && cluster.event(Event::Kind::spawned, 3) == nullptr) {
+    for (int i = 0; i < 4 && !all.empty(); ++i) all.pop_back();  // what the worker's exit gave back is taken first
+    ASSERT_TRUE(cluster->poll(std::chrono::milliseconds(0)));
+    if (all.size() < 100) all.clear();
+  }
+  EXPECT_TRUE(cluster.wait_until("a replacement that listens", [&] { return cluster.count(Event::Kind::listening) == 3; }));
+  cluster.expect_clean_shutdown();
+  limit_descriptors(::getpid(), before);
+}
+
 /// A user whom nobody else is, without privileges: the kernel counts descriptors in flight by user.
 bool become_somebody_else() {
   constexpr uid_t kNobodyElse = 54321;
