@@ -117,6 +117,7 @@ TEST_P(CrashAtRandom, connections_that_no_worker_had_accepted_outlive_every_kill
       ASSERT_TRUE(cluster.wait_exit(victim.id));
     }
     ASSERT_TRUE(cluster.start(1, style()));
+    ASSERT_TRUE(cluster.wait_exit(victim.id));
   }
   load.stop();
   ASSERT_TRUE(cluster.wait_over(load));
