@@ -2,7 +2,9 @@
 /* The slot that the group's selector chooses among those that are ready. */
 #pragma once
 
+#include "cpu.bpf.h"
 #include "hung.bpf.h"
+#include "sticky.bpf.h"
 
 #define BATCH 8u       /* slots that are weighed with one call: a multiple of 4, at most 16 */
 #define CHOICES_MAX 8u /* when one worker after the other is found to have hung */
@@ -194,14 +196,20 @@ static __always_inline __u32 only(__u32 slot)
 	return (slot & ~(BATCH - 1)) | 1u << (16 + slot % BATCH);
 }
 
+/* Two draws: among all that are ready, or those of them on one CPU. */
+static __always_inline __u32 nth_candidate(const struct walk *w, __u32 n)
+{
+	return w->cpu ? nth_on_cpu(w->slot_count, w->cpu, n) : nth_ready(w->slot_count, n);
+}
+
 /* The better of two different slots, drawn at random. */
 static __always_inline void walk_two(struct walk *w, enum source source)
 {
 	__u32 first = below(w->seed, w->ready);
 	__u32 second = below(bpf_get_prandom_u32(), w->ready - 1);
 
-	weigh_batch(w, only(nth_ready(w->slot_count, first)), source);
-	weigh_batch(w, only(nth_ready(w->slot_count, second < first ? second : second + 1)), source);
+	weigh_batch(w, only(nth_candidate(w, first)), source);
+	weigh_batch(w, only(nth_candidate(w, second < first ? second : second + 1)), source);
 }
 
 /* The slot by the group's selector; 0 if none is ready. An unknown selector is least-loaded. LB_MAX_SLOTS: none has a socket. */
@@ -209,10 +217,17 @@ static __always_inline __u32 choose(struct walk *w, enum source source)
 {
 	w->best = NOBODY;
 	w->ready = 0;
-	if (w->selector == LB_SELECT_RANDOM || w->selector == LB_SELECT_P2C) {
-		w->ready = count_ready(w->slot_count);
+	w->cpu = w->selector == LB_SELECT_CPU ? cpu_with_worker(w->slot_count) : 0;
+	if (w->selector == LB_SELECT_STICKY) {
+		__u64 drawn = draw_all(w->slot_count, w->seed);
+
+		w->ready = drawn >> 32;
+		return (__u32)drawn;
+	}
+	if (w->selector == LB_SELECT_RANDOM || w->selector == LB_SELECT_P2C || w->cpu) {
+		w->ready = w->cpu ? count_on_cpu(w->slot_count, w->cpu) : count_ready(w->slot_count);
 		if (w->selector == LB_SELECT_RANDOM || w->ready < 2)
-			return nth_ready(w->slot_count, below(w->seed, w->ready));
+			return nth_candidate(w, below(w->seed, w->ready));
 		walk_two(w, source);
 	} else if ((source != PROBE && source != CAST) || !nothing_waits_at_lowest(w, source)) {
 		walk_all(w, source);

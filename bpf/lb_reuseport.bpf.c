@@ -71,7 +71,7 @@ static __always_inline void count_pick(const struct walk *w, enum source source)
 	p->made_at[number % LB_PICK_TIMES] = w->now_ns >> 10;
 }
 
-static __always_inline bool start(struct walk *w, enum source source)
+static __always_inline bool start(struct walk *w, struct sk_reuseport_md *md, enum source source)
 {
 	__u64 first = word_at(&group, 0), second = word_at(&group, WORD_OF(struct lb_group, endpoint));
 
@@ -80,7 +80,7 @@ static __always_inline bool start(struct walk *w, enum source source)
 	w->slot_count = first >> 32 < LB_MAX_SLOTS ? first >> 32 : LB_MAX_SLOTS;
 	w->endpoint = second;
 	w->swept_at = second >> 32;
-	w->seed = bpf_get_prandom_u32();
+	w->seed = w->selector == LB_SELECT_STICKY ? client_of(md) : bpf_get_prandom_u32();
 	w->ready = 0;
 	w->slot = LB_MAX_SLOTS;
 	w->avoided = false;
@@ -101,7 +101,7 @@ static __always_inline int pick(struct sk_reuseport_md *md, enum source source)
 		return leave(LB_EXIT_STRAY);
 	if (source == SCOREBOARD && arrival == ACK && follow_syn(md))
 		return leave(LB_EXIT_COOKIE);
-	if (!start(&w, source))
+	if (!start(&w, md, source))
 		return leave(LB_EXIT_NO_GROUP);
 	choose_alive(&w, source);
 	if (bpf_sk_select_reuseport(md, &sockets, &w.slot, 0))
@@ -146,7 +146,7 @@ static __always_inline int settle_flow(struct sk_reuseport_md *md, __u64 *home, 
 	__u32 slot;
 
 	w.window = window;
-	if (!start(&w, source))
+	if (!start(&w, md, source))
 		return leave(LB_EXIT_NO_GROUP);
 	slot = choose(&w, source);
 	if (bpf_sk_select_reuseport(md, &sockets, &slot, 0))

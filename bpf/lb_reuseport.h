@@ -49,7 +49,8 @@ struct lb_worker_page {
 	__u32 layout_version;
 	__u32 worker_id;
 	__s32 doorbell; /* the number of the doorbell's descriptor in the worker's process; nobody else's business */
-	__u32 reserved0[13];
+	__u32 cpu;      /* 1 + the CPU that it is pinned to; 0: none */
+	__u32 reserved0[12];
 	/* line 1: hot */
 	__u32 in_flight LB_LINE; /* LB_IN_FLIGHT: connections accepted and not yet closed, over all endpoints; LB_RING_WHEN_LESS */
 	__u32 reported;          /* load that the user reports on top */
@@ -75,6 +76,8 @@ enum lb_selector {
 	LB_SELECT_LEAST_LOADED = 0,
 	LB_SELECT_P2C = 1,
 	LB_SELECT_RANDOM = 2,
+	LB_SELECT_STICKY = 3,
+	LB_SELECT_CPU = 4,
 };
 
 /* What the program is told about one endpoint's group; written by the primary through mmap. */
@@ -85,6 +88,7 @@ struct lb_group {
 	__u32 swept_at;                 /* when the primary last looked after the slots; CLOCK_MONOTONIC in units of 2^20 ns */
 	__u64 ready[LB_MAX_SLOTS / 64]; /* bit per slot: may be picked */
 	__u16 weight[LB_MAX_SLOTS];     /* 0 counts as 1; load is divided by it */
+	__u16 cpu[LB_MAX_SLOTS];        /* 1 + the CPU that the slot's worker is pinned to; 0: none, or not known */
 } LB_LINE;
 
 /* What the program counts for one slot. */

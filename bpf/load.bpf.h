@@ -71,6 +71,7 @@ struct walk {
 	__u32 endpoint;
 	__u32 seed;
 	__u32 window; /* datagrams */
+	__u32 cpu;    /* where the choice is among the slots whose workers are pinned to it, from 1; else 0 */
 	__u32 slot;   /* the choice */
 	__u32 swept_at;
 	bool avoided; /* a choice that had hung */

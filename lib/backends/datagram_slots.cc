@@ -6,6 +6,7 @@
 #include "backends/datagram.hh"
 #include "backends/rescue.hh"
 #include "backends/reuseport_program.hh"
+#include "backends/selection.hh"
 #include "sys/datagram.hh"
 #include "sys/error.hh"
 #include "sys/socket.hh"
@@ -86,9 +87,7 @@ Result<void> DatagramSlots::attach_program() noexcept {
   reason_ = program_->reason();
   lb_group& group = program_->group();
   group.endpoint = request_.cell;
-  group.selector = selector() == Selector::p2c      ? LB_SELECT_P2C
-                   : selector() == Selector::random ? LB_SELECT_RANDOM
-                                                    : LB_SELECT_LEAST_LOADED;
+  group.selector = program_selector(selector());
   return insert(0);
 }
 
@@ -124,6 +123,7 @@ Result<Grant> DatagramSlots::grant(Seat seat) noexcept {
 
 void DatagramSlots::ready(Seat seat) noexcept {
   if (slots_[seat.slot].seat != seat) return;
+  if (program_) program_->group().cpu[seat.slot] = static_cast<uint16_t>(atomic(around_.scoreboard.page(seat.slot).cpu).load());
   rescue_.disown(seat.slot);
   set_ready(seat.slot, true);
   rescue_.adopt_orphans();

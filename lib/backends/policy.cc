@@ -21,6 +21,8 @@ constexpr Spelling kSpellings[] = {
     {"reuseport", {Backend::reuseport, Selector::standard}},
     {"reuseport:least-loaded", {Backend::reuseport, Selector::least_loaded}},
     {"reuseport:p2c", {Backend::reuseport, Selector::p2c}},
+    {"reuseport:sticky", {Backend::reuseport, Selector::sticky}},
+    {"reuseport:cpu", {Backend::reuseport, Selector::cpu}},
     {"reuseport:random", {Backend::reuseport, Selector::random}},
     {"reuseport:hash", {Backend::reuseport, Selector::hash}},
     {"round-robin", {Backend::round_robin, Selector::standard}},

@@ -14,6 +14,7 @@
 #include "backends/heritage.hh"
 #include "backends/rescue.hh"
 #include "backends/reuseport_program.hh"
+#include "backends/selection.hh"
 #include "sys/error.hh"
 #include "sys/half_open.hh"
 #include "sys/process.hh"
@@ -56,7 +57,9 @@ class ReuseportBackend final : public EndpointBackend {
   bool emptied() noexcept override;
   void finish() noexcept override;
   bool may_select(Selector selector) const noexcept override {
-    return (request_.policy.selector == Selector::hash) == (selector == Selector::hash);
+    // A program is there or not, and workers were told whether they may steal.
+    return (request_.policy.selector == Selector::hash) == (selector == Selector::hash) &&
+           permits_stealing(request_.policy.selector) == permits_stealing(selector);
   }
   void select(Selector selector) noexcept override;
   Result<Endpoint> address() const noexcept override { return address_; }
@@ -66,8 +69,11 @@ class ReuseportBackend final : public EndpointBackend {
   Selector selector() const noexcept {
     return request_.policy.selector == Selector::standard ? Selector::least_loaded : request_.policy.selector;
   }
-  /// Do idle workers take what waits at busy ones? Under a rule that means a certain worker they must not.
-  bool steals() const noexcept { return around_.stealing && selector() != Selector::hash; }
+  /// Do idle workers take what waits at busy ones? Under a rule that means a certain worker they must not; without a program there is none.
+  bool steals() const noexcept {
+    return around_.stealing && selector() != Selector::hash && (!program_ || permits_stealing(selector()));
+  }
+  Selector effective() const noexcept { return program_ ? selector() : classic_ ? Selector::random : Selector::hash; }
   Result<void> open_slot(uint32_t slot) noexcept;
   Result<UniqueFd> bind_slot() noexcept {
     return bind_to(address_, {.v6only = request_.options.v6only, .reuse_port = true, .more = &request_.options});
@@ -239,11 +245,7 @@ Result<void> ReuseportBackend::insert(uint32_t index) noexcept {
   return {};
 }
 
-void ReuseportBackend::set_selector() noexcept {
-  program_->group().selector = selector() == Selector::p2c      ? LB_SELECT_P2C
-                               : selector() == Selector::random ? LB_SELECT_RANDOM
-                                                                : LB_SELECT_LEAST_LOADED;
-}
+void ReuseportBackend::set_selector() noexcept { program_->group().selector = program_selector(selector()); }
 
 /// To the rungs that need no privilege.
 Result<void> ReuseportBackend::descend(Error why) noexcept {
@@ -317,6 +319,7 @@ Result<void> ReuseportBackend::set_backlog(int backlog) noexcept {
 void ReuseportBackend::ready(Seat seat) noexcept {
   Slot& slot = slots_[seat.slot];
   if (slot.seat != seat) return;
+  if (program_) program_->group().cpu[seat.slot] = static_cast<uint16_t>(atomic(around_.scoreboard.page(seat.slot).cpu).load());
   rescue_.introduce_siblings(slot);
   rescue_.disown(seat.slot);
   weigh(seat);
@@ -414,13 +417,12 @@ void ReuseportBackend::describe(EndpointStatus& status) const {
   status.stealing = steals();
   status.strangers = guard_.strangers();
   status.reattached = guard_.reattached();
+  status.effective = {Backend::reuseport, effective()};
   if (program_) {
     const bool top = program_->rung() == ReuseportProgram::Rung::kernel_backlog;
-    status.effective = {Backend::reuseport, selector()};
     status.rung = top ? "eBPF, kernel backlog" : "eBPF, in flight";
     status.outcomes = outcomes_of(*program_);
   } else {
-    status.effective = {Backend::reuseport, classic_ ? Selector::random : Selector::hash};
     status.rung = classic_ ? "classic BPF" : "kernel hash";
   }
   for (uint32_t i = 0; i < slots_.size(); ++i) {

@@ -9,6 +9,7 @@
 
 #include "backends/reuseport_program.hh"
 #include "primary/cluster_impl.hh"
+#include "sys/affinity.hh"
 #include "sys/capabilities.hh"
 #include "sys/error.hh"
 #include "sys/process.hh"
@@ -33,6 +34,7 @@ Result<void> validate(const Options& options) noexcept {
     return error_naming(EINVAL, "Options::window " + std::to_string(options.window) + " (allowed: 1 to 32)");
   if (options.max_in_flight > LB_IN_FLIGHT)
     return error_naming(EINVAL, "Options::max_in_flight " + std::to_string(options.max_in_flight) + " (allowed: 0 to 2147483647)");
+  if (auto pinned = check_cpus(options.pin_cpus); !pinned) return pinned;
   if (options.queue_max < 1) return Error{EINVAL, "Options::queue_max 0 (allowed: 1 and up)"};
   if (options.shed_over < milliseconds{0}) return Error{EINVAL, "Options::shed_over is negative"};
   if (options.drain_deadline < milliseconds{0}) return Error{EINVAL, "Options::drain_deadline is negative"};
@@ -277,6 +279,7 @@ std::vector<WorkerStatus> Cluster::Impl::workers() const {
     one.weight = worker->recipe.weight;
     one.reported = atomic(page.reported).load();
     one.generation = worker->recipe.generation;
+    one.cpu = static_cast<int>(atomic(page.cpu).load()) - 1;
     one.connected = static_cast<bool>(worker->channel);
     one.exited_after_disconnect = worker->deadline_ns != 0 || worker->announced || worker->ended_by != 0;
     all.push_back(one);

@@ -29,6 +29,25 @@ std::optional<uint32_t> Supervisor::free_slot() const noexcept {
   return std::nullopt;
 }
 
+/// The one that has the fewest of the workers; among equals they take turns, so that a rolling restart keeps them spread.
+std::optional<unsigned> Supervisor::next_cpu() noexcept {
+  const auto& cpus = options_.pin_cpus;
+  if (cpus.empty()) return std::nullopt;
+  const auto load = [&](size_t at) {
+    const auto same = std::count(cpus.begin(), cpus.begin() + static_cast<std::ptrdiff_t>(at), cpus[at]);  // named several times
+    const auto workers =
+        std::count_if(workers_.begin(), workers_.end(), [&](const auto& worker) { return worker->cpu == cpus[at]; });
+    return workers - same;
+  };
+  size_t best = last_cpu_ % cpus.size();
+  for (size_t i = 1; i < cpus.size(); ++i) {
+    const size_t at = (last_cpu_ + i) % cpus.size();
+    if (load(at) < load(best)) best = at;
+  }
+  last_cpu_ = best + 1;
+  return cpus[best];
+}
+
 WorkerRecord* Supervisor::find(uint32_t id) noexcept {
   for (auto& worker : workers_)
     if (worker->id == id) return worker.get();
@@ -58,6 +77,7 @@ Result<WorkerRecord*> Supervisor::spawn(Recipe recipe, unsigned crashes) noexcep
   record->slot = *slot;
   record->recipe = recipe;
   record->crashes = crashes;
+  if (recipe.kind != WorkerKind::primary) record->cpu = next_cpu();
   record->started_ns = now_ns();
   record->channel = Channel(std::move(ends->first));
   record->messages = std::move(messages->first);
@@ -73,6 +93,7 @@ Result<WorkerRecord*> Supervisor::spawn(Recipe recipe, unsigned crashes) noexcep
   const bool process = recipe.kind == WorkerKind::forked || recipe.kind == WorkerKind::command;
   const auto patience_ms = std::clamp<int64_t>(options_.drain_deadline.count(), 1, UINT32_MAX);
   welcome.value[3] = process ? static_cast<uint32_t>(patience_ms) : 0;
+  welcome.value[4] = record->cpu ? *record->cpu + 1 : 0;
   const int fds[] = {around_.scoreboard.worker_pages_fd(), around_.scoreboard.primary_page_fd(), around_.doorbell,
                      messages->second.get()};
   if (auto sent = record->channel.send(welcome, fds); !sent) return sent.error();

@@ -26,6 +26,7 @@ struct WorkerRecord {
   Channel channel;
   UniqueFd messages;  ///< the user's own, beside the control channel: neither can hold up the other
   Recipe recipe;
+  std::optional<unsigned> cpu;  ///< that it is to pin itself to
   WorkerState state = WorkerState::spawned;
   uint64_t started_ns = 0;
   uint64_t deadline_ns = 0;  ///< when a drain's patience ends; 0: it is not draining
@@ -116,6 +117,7 @@ class Supervisor {
     EventLoop::Token token;
   };
   std::optional<uint32_t> free_slot() const noexcept;
+  std::optional<unsigned> next_cpu() noexcept;
   Result<std::unique_ptr<Life>> launch(std::unique_ptr<WorkerRecord>& record, UniqueFd channel, const Recipe& recipe) noexcept;
   void remember_lost(WorkerRecord& worker) noexcept;
   void forget_lost(uint32_t slot) noexcept;
@@ -126,6 +128,7 @@ class Supervisor {
   std::vector<Lost> lost_;
   std::vector<Respawn> respawns_;
   uint32_t last_id_ = 0;
+  size_t last_cpu_ = 0;     // its place in Options::pin_cpus, and one more
   sigset_t worker_mask_{};  // the signal mask of before we blocked any
 };
 

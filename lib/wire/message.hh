@@ -10,8 +10,8 @@ namespace lb {
 /// What a control message says. The direction is part of the meaning: a message that goes the wrong way breaks the protocol.
 enum class Act : uint16_t {
   // primary -> worker
-  welcome = 1,  ///< values: slot, slots mapped, 1 = user messages are heard; fds: worker pages, primary page, doorbell,
-                ///< the user's messages
+  welcome = 1,  ///< values: slot, slots mapped, 1 = user messages are heard, 1 + the CPU to be pinned to or 0;
+                ///< fds: worker pages, primary page, doorbell, the user's messages
   listener,     ///< answers query_listener: error, or endpoint, Accept kind in value 0; text: bound address; payload: the
                 ///< endpoint's blob; fds by kind
   siblings,     ///< reuseport: value 0: first slot; fds: the listening sockets of the slots from it on

@@ -102,6 +102,7 @@ Result<Scoreboard> Scoreboard::join(int worker_pages, int primary_page, uint32_t
 void Scoreboard::vacate(uint32_t slot) noexcept {
   set_leaving(slot, false);
   lb_worker_page& old = page(slot);
+  atomic(old.cpu).store(0);
   atomic(old.in_flight).store(0);
   atomic(old.reported).store(0);
   atomic(old.heartbeat).store(0);

@@ -220,6 +220,7 @@ Result<DatagramSocket> Worker::Impl::bind(const Endpoint& endpoint, DatagramOpti
   used.insert(query.index);
   listeners_[answer->endpoint] = impl.get();
   if (auto opened = impl->open(); !opened) return opened.error();
+  publish_cpu();
   if (auto sent = send(Act::listening, answer->endpoint); !sent) return sent.error();
   return DatagramSocket(std::move(impl));
 } catch (...) {

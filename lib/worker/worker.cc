@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <sys/epoll.h>
 
+#include "sys/affinity.hh"
 #include "sys/doorbell.hh"
 #include "sys/error.hh"
 #include "sys/process.hh"
@@ -56,12 +57,19 @@ Result<void> Worker::Impl::open() noexcept {
   messages_ = std::move(packet_.fds[3]);
   heard_ = welcome.value[2] != 0;
   outlive_max_ms_ = welcome.value[3];
-  for (auto& fd : packet_.fds) fd.reset();  // the maps' own descriptors close before user code runs
+  if (welcome.value[4] != 0) (void)pin_to(welcome.value[4] - 1);  // a CPU that has gone meanwhile is no reason not to serve
+  for (auto& fd : packet_.fds) fd.reset();                        // the maps' own descriptors close before user code runs
   place_.page().layout_version = LB_LAYOUT_VERSION;
   place_.page().worker_id = id_;
   place_.beat();  // from now on its silence says something
   place_.page().doorbell = place_.doorbell.get();
   return send(Act::online, 0);
+}
+
+/// As it is now: the program may have pinned itself, or have been started so.
+void Worker::Impl::publish_cpu() noexcept {
+  const auto cpu = pinned_cpu();
+  atomic(place_.page().cpu).store(cpu ? *cpu + 1 : 0, std::memory_order_relaxed);
 }
 
 /// One message; false when there is none. A primary that is gone or breaks the protocol means: drain.
@@ -240,6 +248,7 @@ Result<Listener> Worker::Impl::listen(const Endpoint& endpoint, const ListenOpti
   used.insert(query.index);
   listeners_[answer->endpoint] = impl.get();
   if (auto opened = impl->open(); !opened) return opened.error();
+  publish_cpu();
   if (auto sent = send(Act::listening, answer->endpoint); !sent) return sent.error();
   return Listener(std::move(impl));
 } catch (...) {

@@ -60,6 +60,7 @@ class LB_HIDDEN Worker::Impl {
  private:
   Impl(uint32_t id, UniqueFd channel, UniqueFd stop) noexcept : id_(id), channel_(std::move(channel)), stop_(std::move(stop)) {}
   Result<void> open() noexcept;
+  void publish_cpu() noexcept;
   Result<bool> receive(Message& message) noexcept;
   void act_on(const Message& message) noexcept;
   Result<void> receive_messages() noexcept;

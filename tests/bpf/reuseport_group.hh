@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -78,12 +79,22 @@ class ReuseportGroup {
   /// What a worker does that took all its slot was given.
   void settle(uint32_t slot) { page(slot).cells[0].settled = static_cast<uint32_t>(picks(slot)); }
 
-  /// A connection that the kernel has queued by the time this returns; nobody accepts it. -1 and errno if it fails.
-  int connect() {
+  /// A connection that the kernel has queued by the time this returns; nobody accepts it. -1 and errno if it fails. `from`: the client's
+  /// address, in host order.
+  int connect(uint32_t from = INADDR_ANY) {
     UniqueFd client(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const sockaddr_in source{AF_INET, 0, {htonl(from)}, {}};
+    if (from != INADDR_ANY && ::bind(client.get(), reinterpret_cast<const sockaddr*>(&source), sizeof(source)) != 0) return -1;
     if (::connect(client.get(), reinterpret_cast<const sockaddr*>(&address_), sizeof(address_)) != 0) return -1;
     clients_.push_back(std::move(client));
     return clients_.back().get();
+  }
+  /// The slot that a client with this address is given.
+  uint32_t slot_given_to(uint32_t from) {
+    const auto before = all_picks();
+    if (connect(from) < 0) return LB_MAX_SLOTS;
+    const auto after = all_picks();
+    return static_cast<uint32_t>(std::mismatch(before.begin(), before.end(), after.begin()).first - before.begin());
   }
   bool connect_many(int n) {
     for (int i = 0; i < n; i++)

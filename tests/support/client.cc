@@ -19,8 +19,17 @@ const char* name_of(Client::State state) noexcept {
 
 }  // namespace
 
-Client::Client(const Endpoint& to, Number number)
+Client::Client(const Endpoint& to, Number number) : Client(to, number, "") {}
+
+Client::Client(const Endpoint& to, Number number, const std::string& from)
     : fd_(::socket(to.family(), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)), number_(number) {
+  if (!from.empty()) {
+    const auto source = Endpoint::parse("tcp://" + from + ":0").value();
+    if (::bind(fd_.get(), source.address(), source.length()) != 0) {
+      end(State::lost, errno);
+      return;
+    }
+  }
   if (fd_ && ::connect(fd_.get(), to.address(), to.length()) == 0) {
     state_ = State::connected;
   } else if (errno != EINPROGRESS) {
@@ -113,6 +122,8 @@ void Client::end(State state, int error) {
 void Crowd::connect(const Endpoint& to, size_t count) {
   for (size_t i = 0; i < count; ++i) clients_.emplace_back(to, clients_.size());
 }
+
+void Crowd::connect_from(const std::string& address, const Endpoint& to) { clients_.emplace_back(to, clients_.size(), address); }
 
 void Crowd::ask_all() {
   for (auto& client : clients_) client.ask();

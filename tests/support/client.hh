@@ -31,6 +31,8 @@ class Client {
 
   /// Begins to connect.
   Client(const Endpoint& to, Number number);
+  /// The same from a local address (IPv4).
+  Client(const Endpoint& to, Number number, const std::string& from);
 
   /// Sends the number, once, when connected. Until then the worker waits: blocking workers are busy.
   void ask();
@@ -72,6 +74,7 @@ class Crowd {
  public:
   /// Begins `count` connections, numbered on from the last.
   void connect(const Endpoint& to, size_t count);
+  void connect_from(const std::string& address, const Endpoint& to);
   void ask_all();
   void leave_all();
   void step();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "server.hh"
 
+#include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -161,5 +162,27 @@ std::string answering_argument(Style style, const std::string& endpoint) {
 const Program kAnswering("answering", [](Worker& worker, Board& board, const std::string& argument) {
   return answering(static_cast<Style>(argument[0] - '0'), board, argument.substr(1))(worker);
 });
+
+/// One event loop, two listeners.
+int answer_both(Worker& worker, std::array<Listener, 2> listeners, Board& board) {
+  const UniqueFd epoll(::epoll_create1(EPOLL_CLOEXEC));
+  epoll_event told{.events = EPOLLIN, .data = {.u64 = 2}};
+  ::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, worker.fd(), &told);
+  for (uint64_t i = 0; i < 2; ++i) {
+    if (!listeners[i].watch(epoll.get(), i)) return board.fail("watch");
+  }
+  while (!(worker.draining() && listeners[0].drained() && listeners[1].drained())) {
+    epoll_event event{};
+    if (::epoll_wait(epoll.get(), &event, 1, -1) < 0) continue;
+    if (event.data.u64 == 2 && !worker.dispatch()) return board.fail("dispatch");
+    for (auto& listener : listeners) {
+      while (auto connection = listener.try_accept().value()) {
+        ::fcntl(connection->fd(), F_SETFL, 0);
+        answer_one(worker, *connection, board);
+      }
+    }
+  }
+  return 0;
+}
 
 }  // namespace lb::test

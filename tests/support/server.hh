@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <array>
 #include <functional>
 #include <lb/lb.hh>
 #include <string>
@@ -31,6 +32,8 @@ std::string answering_argument(Style style, const std::string& endpoint = kAnyPo
 /// The same, for a listener that is there already. Returns the worker's exit code.
 int answer_all(Worker& worker, Listener& listener, Style style, Board& board);
 
+/// The same for two listeners at once, in an epoll loop.
+int answer_both(Worker& worker, std::array<Listener, 2> listeners, Board& board);
 /// Answers one connection, waiting for its number. False if the client left before it asked.
 bool answer_one(Worker& worker, const Connection& connection, Board& board);
 bool say_hello(const Worker& worker, int fd) noexcept;

@@ -50,7 +50,8 @@ void expect_contains(const std::string& text, const char* part) {
 bool is_unprivileged_rung(const std::string& rung) { return rung == "classic BPF" || rung == "kernel hash"; }
 
 class Unprivileged : public PolicyTest {};
-INSTANTIATE_TEST_SUITE_P(reuseport, Unprivileged, testing::Values("reuseport", "reuseport:p2c", "reuseport:random"),
+INSTANTIATE_TEST_SUITE_P(reuseport, Unprivileged,
+                         testing::Values("reuseport", "reuseport:p2c", "reuseport:random", "reuseport:sticky", "reuseport:cpu"),
                          policy_test_name);
 
 TEST_P(Unprivileged, reuseport_serves_without_any_capability_and_says_how_and_why) {

@@ -54,28 +54,6 @@ TEST_P(ListenEveryKind, N12_port_0_gives_all_workers_the_same_port) {
   cluster.expect_clean_shutdown();
 }
 
-/// One event loop, two listeners.
-int answer_both(Worker& worker, std::array<Listener, 2> listeners, Board& board) {
-  const UniqueFd epoll(::epoll_create1(EPOLL_CLOEXEC));
-  epoll_event told{.events = EPOLLIN, .data = {.u64 = 2}};
-  ::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, worker.fd(), &told);
-  for (uint64_t i = 0; i < 2; ++i) {
-    if (!listeners[i].watch(epoll.get(), i)) return board.fail("watch");
-  }
-  while (!(worker.draining() && listeners[0].drained() && listeners[1].drained())) {
-    epoll_event event{};
-    if (::epoll_wait(epoll.get(), &event, 1, -1) < 0) continue;
-    if (event.data.u64 == 2 && !worker.dispatch()) return board.fail("dispatch");
-    for (auto& listener : listeners) {
-      while (auto connection = listener.try_accept().value()) {
-        ::fcntl(connection->fd(), F_SETFL, 0);
-        answer_one(worker, *connection, board);
-      }
-    }
-  }
-  return 0;
-}
-
 TEST_P(Listen, worker_serves_two_endpoints) {
   TestCluster cluster(policy());
   auto& board = cluster.board();

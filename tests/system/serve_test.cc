@@ -66,6 +66,23 @@ TEST_P(ServeEveryKind, N40_fifty_connections_at_once_are_all_served_and_every_wo
   cluster.expect_clean_shutdown();
 }
 
+/// Selectors that serve as reuseport does, and are not in every test of the contract.
+class ServeSelector : public PolicyTest {};
+INSTANTIATE_TEST_SUITE_P(each, ServeSelector, testing::Values("reuseport:sticky", "reuseport:cpu"), policy_test_name);
+
+TEST_P(ServeSelector, each_of_2000_connections_is_served_once_and_the_status_names_it) {
+  TestCluster cluster(policy());
+  ASSERT_TRUE(cluster.start(4, Style::blocking));
+  if (cluster.endpoint().rung.rfind("eBPF", 0) == 0) {
+    EXPECT_EQ(cluster.endpoint().effective.to_string(), policy());
+  }
+  const Load load({.to = cluster.address(), .count = 2000, .at_once = 32});
+  ASSERT_TRUE(cluster.wait_over(load));
+  EXPECT_EQ(load.answered(), 2000u) << load.describe() << cluster.describe();
+  EXPECT_EQ(cluster.board().not_once(2000), 0u);
+  cluster.expect_clean_shutdown();
+}
+
 TEST_P(Serve, no_worker_idles_while_a_connection_waits) {
   TestCluster cluster(policy());
   ASSERT_TRUE(cluster.start(4, Style::blocking));

@@ -27,6 +27,8 @@ constexpr Good kGood[] = {
     {"reuseport", Backend::reuseport, "reuseport:least-loaded"},
     {"reuseport:least-loaded", Backend::reuseport, "reuseport:least-loaded"},
     {"reuseport:p2c", Backend::reuseport, "reuseport:p2c"},
+    {"reuseport:sticky", Backend::reuseport, "reuseport:sticky"},
+    {"reuseport:cpu", Backend::reuseport, "reuseport:cpu"},
     {"reuseport:random", Backend::reuseport, "reuseport:random"},
     {"reuseport:hash", Backend::reuseport, "reuseport:hash"},
     {"round-robin", Backend::round_robin, "round-robin:cyclic"},
@@ -61,6 +63,8 @@ TEST(Policy, selectors_are_told_apart) {
   EXPECT_EQ(Policy::parse("reuseport:p2c")->selector, Selector::p2c);
   EXPECT_EQ(Policy::parse("reuseport:random")->selector, Selector::random);
   EXPECT_EQ(Policy::parse("reuseport:hash")->selector, Selector::hash);
+  EXPECT_EQ(Policy::parse("reuseport:sticky")->selector, Selector::sticky);
+  EXPECT_EQ(Policy::parse("reuseport:cpu")->selector, Selector::cpu);
   EXPECT_EQ(Policy::parse("rr:least-loaded")->selector, Selector::least_loaded);
   EXPECT_FALSE(Policy::parse("reuseport:p2c").value() == Policy::parse("reuseport:hash").value());
 }
@@ -70,8 +74,9 @@ INSTANTIATE_TEST_SUITE_P(each, BadPolicy,
                          testing::Values("rrr", "roundrobin", "round_robin", "Shared", "SHARED", " shared", "shared ",
                                          "shared:", "shared:least-loaded", "none:x", "reuseport:", "reuseport: p2c",
                                          "reuseport:cyclic", "reuseport:p2c:", "reuseport:p2c:hash", "reuseport,p2c",
-                                         "round-robin:", "round-robin:hash", "round-robin:p2c", "rr:random", "rr:", "auto:",
-                                         "auto:p2c", "automatic", "default", "hermes", ":", ":p2c", "least-loaded", "0", "1"));
+                                         "round-robin:", "round-robin:hash", "round-robin:sticky", "sticky", "shared:cpu",
+                                         "round-robin:p2c", "rr:random", "rr:", "auto:", "auto:p2c", "automatic", "default",
+                                         "hermes", ":", ":p2c", "least-loaded", "0", "1"));
 
 void expect_names_it_and_lists_all(const Error& error, const std::string& given) {
   EXPECT_EQ(error.code, EINVAL);

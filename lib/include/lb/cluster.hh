@@ -79,6 +79,11 @@ struct Options {
   /// does. `refuse`: ECONNREFUSED, and those queued are reset; the port stays ours, and a worker that listens there opens it again.
   enum class WithoutWorkers { wait, refuse };
   WithoutWorkers without_workers = WithoutWorkers::wait;
+  /// Pins each worker to one of these CPUs as it starts (sched_setaffinity(2)): the one that has the fewest of the workers, in this order, so a
+  /// replacement gets the CPU of the one that crashed. Empty: workers run anywhere. Not the primary itself (Cluster::join). EINVAL for a
+  /// CPU that this process may not use. A worker may also be pinned by whoever starts it (taskset(1), cpuset); `reuseport:cpu` sees that as
+  /// it listens.
+  std::vector<unsigned> pin_cpus{};
   /// Reap every child that ended and is not a worker. For a primary that is PID 1 of a container and becomes the parent of all orphans
   /// there, within a second; not for a program that waits for children of its own, whose exit status this would take.
   bool reap_orphans = false;

@@ -17,15 +17,37 @@ enum class Backend {
   round_robin,  ///< the primary accepts and hands descriptors to the workers (unix(7), SCM_RIGHTS)
 };
 
-/// The rule by which a backend picks a worker.
+/// The rule by which a backend picks a worker. What each trades and when to choose it:
 enum class Selector {
-  standard,      ///< the backend's own: reuseport least-loaded, round-robin cyclic, shared none
-  least_loaded,  ///< fewest connections in flight and waiting
-  p2c,           ///< the less loaded of two random workers (Mitzenmacher, "The power of two choices", 2001)
-  hash,          ///< reuseport: the kernel's own hash, no program
-  random,        ///< reuseport: any ready worker
-  cyclic,        ///< round-robin: the next worker whose window has room, as Node.js does
-  custom,        ///< round-robin: the program's own rule (Options::selector)
+  /// The backend's own: reuseport least-loaded, round-robin cyclic, shared none.
+  standard,
+  /// The fewest connections in flight and waiting. The right one unless something else below is. Looks at every worker for each
+  /// connection.
+  least_loaded,
+  /// Reuseport: the less loaded of two random workers. The pick costs the same for any number of workers; a bad one now and then.
+  /// (Mitzenmacher, "The power of two choices in randomized load balancing", IEEE TPDS 12(10), 2001.)
+  p2c,
+  /// Reuseport: the kernel's own hash of both addresses and ports, without a program and without privilege; blind to load (socket(7),
+  /// SO_REUSEPORT). Idle workers take nothing from busy ones. To compare with.
+  hash,
+  /// Reuseport: any ready worker, blind to load. To compare with.
+  random,
+  /// Reuseport: a client address, without its port, is always served by the same worker, for sessions and caches that live in one. When a
+  /// worker goes only its clients move, spread over the others, and they come back to the one that takes its slot, as the replacement
+  /// of one that crashed does. Gives up balance: it is blind to load, a client behind whom many hide (NAT) is one client, and idle
+  /// workers take nothing from busy ones, but for what nobody has come for in some 200 ms. IPv4 is the same client on a dual-stack
+  /// socket. (Rendezvous hashing: Thaler and Ravishankar, "Using name-based mappings to increase hit rates", IEEE/ACM ToN 6(1), 1998.)
+  sticky,
+  /// Reuseport: a worker that is pinned (Options::pin_cpus) to the CPU on which the kernel handles the connection's SYN, the less loaded
+  /// of two if there are several; if there is none, the least loaded of all. For many short requests where network interrupts are spread over the
+  /// CPUs of the workers (RSS or RPS without RFS: scaling.rst of the kernel's documentation), so that a connection stays in one CPU's
+  /// caches. As balanced as the network card's spread is: under it idle workers do take from busy ones. (As SO_INCOMING_CPU, socket(7), does
+  /// for a group without a program since 6.2.)
+  cpu,
+  /// Round-robin: the next worker whose window has room, as Node.js does.
+  cyclic,
+  /// Round-robin: the program's own rule (Options::selector).
+  custom,
 };
 
 /// How connections reach workers: `backend[:selector]`, as in LB_SCHED_POLICY.
@@ -33,7 +55,7 @@ struct Policy {
   Backend backend = Backend::automatic;
   Selector selector = Selector::standard;
 
-  /// Reads `shared` (= `none`), `reuseport[:least-loaded|p2c|random|hash]`, `round-robin[:cyclic|least-loaded|custom]`
+  /// Reads `shared` (= `none`), `reuseport[:least-loaded|p2c|sticky|cpu|random|hash]`, `round-robin[:cyclic|least-loaded|custom]`
   /// (= `rr`) or `auto`. Anything else is EINVAL, with an `op` that names what was given and lists what is allowed.
   LB_API static Result<Policy> parse(std::string_view text) noexcept;
 

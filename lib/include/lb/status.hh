@@ -76,6 +76,7 @@ struct WorkerStatus {
   WorkerKind kind = WorkerKind::forked;
   uint16_t weight = 1;                   ///< Cluster::set_weight
   uint32_t reported = 0;                 ///< Worker::report_load
+  int cpu = -1;                          ///< the CPU that it is pinned to (Options::pin_cpus); -1: none
   bool connected = false;                ///< its control channel is open
   bool exited_after_disconnect = false;  ///< it was told to leave, or says that it does: a clean exit is then no crash
   uint32_t generation = 0;               ///< of the rolling restart that started it; 1: none did
