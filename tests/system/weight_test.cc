@@ -33,7 +33,8 @@ class Weight : public PolicyTest {
     return policy() == "round-robin:least-loaded" || cluster.endpoint().rung.rfind("eBPF", 0) == 0;
   }
 };
-INSTANTIATE_TEST_SUITE_P(by_load, Weight, testing::Values("reuseport", "reuseport:p2c", "round-robin:least-loaded"), policy_test_name);
+INSTANTIATE_TEST_SUITE_P(by_load, Weight, testing::Values("reuseport", "reuseport:p2c", "round-robin:least-loaded"),
+                         policy_test_name);
 
 #define LB_SKIP_UNLESS_BY_LOAD(cluster) \
   if (!by_load(cluster)) LB_SKIP_WITHOUT_BPF(true, (cluster).endpoint().reason)
@@ -86,7 +87,8 @@ TEST_P(Weight, nonsense_that_a_worker_reports_keeps_connections_from_itself_alon
   LB_SKIP_UNLESS_BY_LOAD(cluster);
   Crowd crowd;
   ASSERT_TRUE(hold_one_by_one(cluster, crowd, 20));
-  EXPECT_EQ(max_over_mean(crowd.per_worker(), 1, 1), 0) << "p2c never takes the worse of two either: " << shares(crowd.per_worker());
+  EXPECT_EQ(max_over_mean(crowd.per_worker(), 1, 1), 0)
+      << "p2c never takes the worse of two either: " << shares(crowd.per_worker());
   crowd.leave_all();
   cluster.expect_clean_shutdown();
 }
