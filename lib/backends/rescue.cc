@@ -52,7 +52,7 @@ void Rescue::adopt_orphans() noexcept {
     if (orphaned(slots_[i])) find_adopter(i);
 }
 
-/// The least loaded of those who could.
+/// The least loaded of those who could: not one that does not come for its own.
 void Rescue::find_adopter(uint32_t orphan) noexcept {
   const Slot* best = nullptr;
   uint32_t least = UINT32_MAX;
@@ -106,6 +106,7 @@ void Rescue::sweep() noexcept {
     look_(i);
     active |= slot.stuck != 0 || slot.hung || slot.accepted != accepted || in_flight(i) != 0;
   }
+  adopt_orphans();  // when there was nobody, one who did not come for anything may do so by now
   next_sweep_ns_ = now_ns() + (active ? kSweep_ns : kIdleSweep_ns);
 }
 
