@@ -74,7 +74,8 @@ double liblb_ms(const std::string& policy, unsigned workers) {
 int main(int argc, char** argv) {
   const unsigned workers = argc > 1 ? static_cast<unsigned>(std::atoi(argv[1])) : 64;
   const int runs = argc > 2 ? std::atoi(argv[2]) : 5;
-  if (workers < 1 || workers > 128 || runs < 1) return std::fprintf(stderr, "usage: cluster_start [WORKERS (1 to 128)] [RUNS]\n"), 2;
+  if (workers < 1 || workers > 128 || runs < 1)
+    return std::fprintf(stderr, "usage: cluster_start [WORKERS (1 to 128)] [RUNS]\n"), 2;
   const char* policies[] = {"shared", "reuseport", "reuseport:hash", "round-robin"};
   std::vector<double> bare;
   std::map<std::string, std::vector<double>> all, one;
