@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Rolling restart: replacements first, nothing lost, and a version that does not come up replaces nobody.
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -44,7 +45,8 @@ const Program kAsTold("as told", [](Worker& worker, Board& board, const std::str
       return 5;
     case kIdle:
       while (!worker.draining()) {
-        ::usleep(1000);
+        pollfd word{worker.fd(), POLLIN, 0};
+        ::poll(&word, 1, -1);
         (void)worker.dispatch();
       }
       return 0;
