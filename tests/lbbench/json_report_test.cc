@@ -44,6 +44,33 @@ TEST(JsonReport, a_closed_loop_has_no_ideal) {
   EXPECT_TRUE(json["results"][0]["utilization"].is_null());
 }
 
+TEST(JsonReport, a_peer_has_its_version_and_liblb_has_none) {
+  auto nginx = sample_run("connect", "nginx", 1, 1);
+  nginx.peer_version = "nginx/1.22.1";
+  nginx.http = true;
+  nginx.answer_bytes = 151;
+  const std::vector<RunResult> runs{nginx, sample_run("connect", "shared", 1, 1)};
+  const auto json = nlohmann::json::parse(json_report(Host{}, Options{}, runs));
+  EXPECT_EQ(json["results"][0]["extra"]["peer_version"], "nginx/1.22.1");
+  EXPECT_EQ(json["results"][0]["extra"]["http"]["answer_bytes"], 151);
+  EXPECT_FALSE(json["results"][1]["extra"].contains("peer_version"));
+  EXPECT_FALSE(json["results"][1]["extra"].contains("http"));
+}
+
+TEST(JsonReport, a_ramp_has_its_steps_in_order) {
+  auto run = sample_run("mixed", "shared", 1, 1);
+  run.ramp.resize(2);
+  run.ramp[0].offered_per_s = 100;
+  run.ramp[0].latency.p99 = 2;
+  run.ramp[1].offered_per_s = 200;
+  const auto json = nlohmann::json::parse(json_report(Host{}, Options{}, std::vector{run}));
+  const auto& steps = json["results"][0]["extra"]["ramp"];
+  ASSERT_EQ(steps.size(), 2U);
+  EXPECT_EQ(keys(steps[0]), (Names{"offered_per_s", "throughput_per_s", "latency_ms"}));
+  EXPECT_DOUBLE_EQ(steps[0]["latency_ms"]["p99"].get<double>(), 2);
+  EXPECT_DOUBLE_EQ(steps[1]["offered_per_s"].get<double>(), 200);
+}
+
 TEST(JsonReport, of_nothing_measured_is_still_valid) {
   const auto json = nlohmann::json::parse(json_report(Host::describe(), Options{}, {}));
   EXPECT_TRUE(json["results"].empty());

@@ -27,13 +27,20 @@ Json extra_of(const RunResult& run, const Options& options) {
              {"generator",
               {{"late_p99_ms", run.generator.late_p99_ms},
                {"late_max_ms", run.generator.late_max_ms},
-               {"not_begun", run.generator.not_begun}}}};
+               {"not_begun", run.generator.not_begun},
+               {"cpu", run.generator.cpu}}}};
   if (run.hang)
     extra["hang"] = {{"worker", run.hang->worker},
                      {"stopped_s", run.hang->stopped_s},
                      {"sent_after_0_2_s", run.hang->sent_after_notice},
                      {"others_ms", to_json(run.hang->others)},
                      {"without_ms", to_json(run.hang->without)}};
+  if (!run.peer_version.empty()) extra["peer_version"] = run.peer_version;
+  if (run.http) extra["http"] = {{"answer_bytes", run.answer_bytes}};
+  for (const auto& step : run.ramp)
+    extra["ramp"].push_back({{"offered_per_s", step.offered_per_s},
+                             {"throughput_per_s", step.throughput_per_s},
+                             {"latency_ms", to_json(step.latency)}});
   if (options.window) extra["window"] = *options.window;
   if (run.used_per_burst) extra["used_per_burst"] = *run.used_per_burst;
   return extra;

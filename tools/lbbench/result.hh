@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "statistics.hh"
 
@@ -28,6 +29,14 @@ struct GeneratorHealth {
   double late_p99_ms = 0;
   double late_max_ms = 0;
   uint64_t not_begun = 0;
+  double cpu = 0;  ///< part of one CPU that each generator used: near 1 it is the limit, not the server
+};
+
+/// One step of a ramp.
+struct RampStep {
+  double offered_per_s = 0;
+  double throughput_per_s = 0;  ///< of those that began in this step, answered before its end
+  Latency latency;              ///< of those that began in this step
 };
 
 /// How much longer than asked a worker was busy with a connection: what the machine's timers and other load add.
@@ -46,13 +55,16 @@ struct HangResult {
   Latency others{};   ///< of all connections that other workers served, those it left waiting among them
 };
 
-/// One policy in one repeat of one scenario.
+/// One policy, or peer, in one repeat of one scenario.
 struct RunResult {
   std::string scenario;
-  std::string policy;     ///< as the user wrote it
+  std::string policy;     ///< as the user wrote it; a peer's name
   std::string effective;  ///< in force, in lb::Policy's own spelling
   std::string rung;
-  std::string fallback;  ///< why it is not what was asked for, or not the best way to it; empty if it is
+  std::string fallback;      ///< why it is not what was asked for, or not the best way to it; empty if it is
+  std::string peer_version;  ///< as the program tells it; empty: this is liblb
+  bool http = false;         ///< requests in HTTP, answered by a server in HTTP
+  double answer_bytes = 0;   ///< http: of one answer, head and body, on average
   unsigned workers = 0;
   std::optional<double> utilization;  ///< open loop only
   uint64_t seed = 0;                  ///< of this repeat's trace
@@ -69,7 +81,8 @@ struct RunResult {
   ServiceError service_error_us;
   std::optional<double> used_per_burst;  ///< bursts only: share of the workers that a burst reached, 1 is all of them
   std::optional<HangResult> hang;
-  double others_cpu = 0;  ///< part of the machine's CPU time that other programs took meanwhile, 0 to 1
+  std::vector<RampStep> ramp;  ///< ramp only: in the order of their rates, up to the first that the server could not follow
+  double others_cpu = 0;       ///< part of the machine's CPU time that other programs took meanwhile, 0 to 1
   unsigned crashed_workers = 0;
 };
 
