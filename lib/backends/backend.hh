@@ -16,6 +16,7 @@
 
 #include "sys/event_loop.hh"
 #include "sys/inherited.hh"
+#include "sys/unix_path.hh"
 #include "wire/message.hh"
 #include "wire/scoreboard.hh"
 
@@ -96,6 +97,12 @@ class EndpointBackend {
   /// serving meanwhile, and for good if nothing comes of it (`resume`). EOPNOTSUPP: they are not to be had.
   virtual Result<Heritage> bequeath() noexcept;
   virtual void resume() noexcept {}
+  /// The other is in another process, and about to take what it needs: a socket can be in one program's group only.
+  virtual void lend() noexcept {}
+  /// What was lent to this one is its own, for good.
+  virtual void own() noexcept {}
+  /// Of a UNIX socket, else null.
+  virtual UnixPath* path() noexcept { return nullptr; }
   /// The other backend has taken over. `whole`: it has all the sockets, not the one alone. What got in here is still to be served by
   /// the workers here; nobody else is to get in.
   virtual void retire(bool /*whole*/) noexcept {}

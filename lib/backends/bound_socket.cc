@@ -48,6 +48,13 @@ BoundSocket BoundSocket::adopt(UniqueFd fd, Endpoint address) noexcept {
   return socket;
 }
 
+BoundSocket BoundSocket::adopt(UniqueFd fd, Endpoint address, UnixPath path, bool inherited) noexcept {
+  BoundSocket socket = adopt(std::move(fd), address);
+  if (path) socket.path_ = std::make_shared<UnixPath>(std::move(path));
+  socket.inherited_ = inherited;
+  return socket;
+}
+
 Result<BoundSocket> BoundSocket::duplicate() const noexcept {
   UniqueFd fd(::fcntl(fd_.get(), F_DUPFD_CLOEXEC, 3));
   if (!fd) return last_error("F_DUPFD_CLOEXEC");

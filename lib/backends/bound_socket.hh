@@ -12,13 +12,18 @@ namespace lb {
 /// that have one socket for all workers; it hides from them what the kinds of endpoint do differently.
 class BoundSocket {
  public:
+  BoundSocket() noexcept = default;  ///< none
   /// Binds, or duplicates what was inherited. A UNIX or inherited socket listens then, a TCP socket does not yet.
   static Result<BoundSocket> open(const Surroundings& around, const ListenRequest& request) noexcept;
 
   /// One that somebody else has bound to a TCP address for us: a slot of a reuseport group, or what another primary left.
   static BoundSocket adopt(UniqueFd fd, Endpoint address) noexcept;
+  /// The same for any kind of endpoint, with the path of a UNIX socket, which is not ours to remove yet.
+  static BoundSocket adopt(UniqueFd fd, Endpoint address, UnixPath path, bool inherited) noexcept;
   /// The same socket once more; a UNIX path goes with the last of them.
   Result<BoundSocket> duplicate() const noexcept;
+  /// Of a UNIX socket, else null.
+  UnixPath* path() const noexcept { return path_.get(); }
   UniqueFd release() noexcept { return std::move(fd_); }
 
   int get() const noexcept { return fd_.get(); }

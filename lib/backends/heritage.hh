@@ -17,6 +17,7 @@ struct Heritage {
   };
   BoundSocket socket;          ///< the one socket; of a reuseport group: slot 0's, place 0
   std::vector<Slot> others{};  ///< a reuseport group's others
+  bool lent = false;           ///< whoever has it may want it back, until EndpointBackend::own
 };
 
 }  // namespace lb

@@ -5,6 +5,8 @@
 // workers publish, classic BPF, the kernel's own hash.
 #include <fcntl.h>
 
+#include <time.h>
+
 #include <algorithm>
 #include <optional>
 
@@ -23,6 +25,8 @@
 namespace lb {
 namespace {
 
+constexpr int kInsertTries = 200;
+constexpr timespec kInsertPause{0, 1'000'000};
 constexpr int64_t kClockSlack_ms = 20;         // of the kernel's timers, and of picks that were under way
 constexpr int64_t kHandshakes_ms = 1'000;      // a retired group's patience with handshakes under way, with a program that migrates
 constexpr int64_t kHandshakesMax_ms = 64'000;  // and without: tcp_synack_retries is 5, after 1, 2, 4, 8, 16 s, and 32 s to give up
@@ -53,6 +57,7 @@ class ReuseportBackend final : public EndpointBackend {
   bool quiet(bool handshakes) noexcept override;
   Result<Heritage> bequeath() noexcept override;
   void resume() noexcept override;
+  void lend() noexcept override;
   void retire(bool whole) noexcept override;
   bool emptied() noexcept override;
   void finish() noexcept override;
@@ -102,6 +107,7 @@ class ReuseportBackend final : public EndpointBackend {
   bool classic_ = false;
   uint64_t retired_ns_ = 0;  // another backend has taken over; 0: none has
   bool whole_ = false;       // with all the sockets
+  bool lent_ = false;        // none of them is in our program's group
   std::string reason_;
 };
 
@@ -158,12 +164,22 @@ Result<Heritage> ReuseportBackend::bequeath() noexcept try {
 
 /// The one that was to take over had attached a program of its own, or detached ours.
 void ReuseportBackend::resume() noexcept {
-  if (program_)
-    (void)program_->attach(slots_[0].socket.get());
-  else if (classic_)
+  if (program_) (void)program_->attach(slots_[0].socket.get());
+  if (std::exchange(lent_, false) && program_)
+    for (uint32_t i = 0; i < slots_.size(); ++i)
+      if (slots_[i].socket) (void)insert(i);
+  if (program_) return;
+  if (classic_)
     attach_classic();
   else
     detach_program(slots_[0].socket.get());
+}
+
+/// Our program finds nothing to pick now, and leaves it to the kernel's hash, until another is attached.
+void ReuseportBackend::lend() noexcept {
+  lent_ = true;
+  for (uint32_t i = 0; program_ && i < slots_.size(); ++i)
+    if (slots_[i].socket) program_->remove(i);
 }
 
 /// From now on slot 0, which lives on, gets all; the others' queues are emptied by the workers here.
@@ -171,6 +187,7 @@ void ReuseportBackend::retire(bool whole) noexcept {
   retired_ns_ = now_ns();
   whole_ = whole;
   if (whole) return;
+  if (lent_) resume();
   if (program_)
     for (auto& word : program_->group().ready) atomic(word).store(0);
   else
@@ -238,8 +255,14 @@ Result<void> ReuseportBackend::attach_program() noexcept {
   return {};
 }
 
+/// A socket may still be in the group of a program that was replaced a moment ago, and is being taken apart.
 Result<void> ReuseportBackend::insert(uint32_t index) noexcept {
-  if (auto inserted = program_->insert(index, slots_[index].socket.get()); !inserted) return inserted;
+  auto inserted = program_->insert(index, slots_[index].socket.get());
+  for (int i = 0; !inserted && inserted.error().code == EBUSY && i < kInsertTries; ++i) {
+    ::nanosleep(&kInsertPause, nullptr);
+    inserted = program_->insert(index, slots_[index].socket.get());
+  }
+  if (!inserted) return inserted;
   lb_group& group = program_->group();
   if (group.slot_count <= index) atomic(group.slot_count).store(index + 1);
   return {};
@@ -257,6 +280,7 @@ Result<void> ReuseportBackend::descend(Error why) noexcept {
 }
 
 void ReuseportBackend::attach_classic() noexcept {
+  if (lent_) return;
   std::vector<uint32_t> places;
   for (const Slot& slot : slots_)
     if (slot.ready) places.push_back(slot.place);

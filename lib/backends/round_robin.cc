@@ -57,7 +57,8 @@ Result<Grant> RoundRobinBackend::grant(Seat seat) noexcept {
 
 void RoundRobinBackend::ready(Seat seat) noexcept {
   if (Peer* peer = find(seat)) peer->ready = true;
-  if (accept_token_ == 0 && !refusing_) (void)open();  // with an inherited socket, not before there is somebody to hand on to
+  if (accept_token_ == 0 && !refusing_ && !lent_)
+    (void)open();  // with an inherited socket, not before there is somebody to hand on to
 }
 
 void RoundRobinBackend::draining(Seat seat) noexcept {
@@ -197,6 +198,11 @@ void RoundRobinBackend::retire(bool) noexcept {
   }
 }
 
+void RoundRobinBackend::own() noexcept {
+  if (!std::exchange(lent_, false) || refusing_) return;
+  if (std::any_of(peers_.begin(), peers_.end(), [](const auto& peer) { return peer->ready; })) (void)open();
+}
+
 bool RoundRobinBackend::emptied() noexcept {
   for (auto& peer : peers_) collect(*peer);
   return queue_.empty() && std::all_of(peers_.begin(), peers_.end(), [](const auto& peer) { return peer->handed.empty(); });
@@ -229,7 +235,8 @@ Result<std::unique_ptr<EndpointBackend>> make_round_robin_backend(Surroundings& 
   if (!socket) return socket.error();
   if (!socket->listens())
     if (auto listening = socket->listen(request.options.backlog); !listening) return listening.error();
-  auto backend = std::make_unique<RoundRobinBackend>(around, request, std::move(*socket));
+  const bool lent = heritage != nullptr && heritage->lent;
+  auto backend = std::make_unique<RoundRobinBackend>(around, request, std::move(*socket), lent);
   if (heritage == nullptr)
     if (auto opened = backend->open(); !opened) return opened.error();
   return std::unique_ptr<EndpointBackend>(std::move(backend));

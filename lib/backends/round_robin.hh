@@ -19,8 +19,8 @@ inline constexpr uint64_t kStallPauseMin_ns = 50'000'000;
 /// round_robin.cc tells the story.
 class RoundRobinBackend final : public EndpointBackend {
  public:
-  RoundRobinBackend(Surroundings& around, const ListenRequest& request, BoundSocket socket)
-      : around_(around), request_(request), socket_(std::move(socket)) {}
+  RoundRobinBackend(Surroundings& around, const ListenRequest& request, BoundSocket socket, bool lent)
+      : around_(around), request_(request), socket_(std::move(socket)), lent_(lent) {}
   ~RoundRobinBackend() override;
 
   /// Begins to accept.
@@ -33,9 +33,11 @@ class RoundRobinBackend final : public EndpointBackend {
   void left(Seat seat) noexcept override;
   void refuse_new() noexcept override;
   bool quiet(bool handshakes) noexcept override;
+  UnixPath* path() noexcept override { return socket_.path(); }
   Result<Heritage> bequeath() noexcept override;
   void retire(bool whole) noexcept override;
   bool emptied() noexcept override;
+  void own() noexcept override;
   void finish() noexcept override { atomic(around_.scoreboard.primary().work[request_.cell]).store(0); }
   void select(Selector selector) noexcept override { request_.policy.selector = selector; }
   void turn() noexcept override;
@@ -116,6 +118,7 @@ class RoundRobinBackend final : public EndpointBackend {
   uint64_t retry_ns_ = 0;  // when to accept again after EMFILE and its like; 0: it accepts
   bool full_ = false;      // paused since the queue is full
   bool refusing_ = false;
+  bool lent_;                         // what we would hold is lost if it does not become our own
   bool retired_ = false;              // another backend accepts
   uint32_t still_ours_ = UINT32_MAX;  // refusing: of those in the kernel's queue
 };

@@ -81,6 +81,7 @@ class SharedBackend final : public EndpointBackend {
     around_.loop.cancel(std::exchange(came_, 0));
     look_ns_ = 0;
   }
+  UnixPath* path() noexcept override { return socket_.path(); }
   Result<Heritage> bequeath() noexcept override {
     auto socket = socket_.duplicate();
     if (!socket) return socket.error();

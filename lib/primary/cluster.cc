@@ -5,6 +5,7 @@
 #include <sys/timerfd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <tuple>
 
 #include "backends/reuseport_program.hh"
@@ -37,6 +38,8 @@ Result<void> validate(const Options& options) noexcept {
   if (auto pinned = check_cpus(options.pin_cpus); !pinned) return pinned;
   if (options.queue_max < 1) return Error{EINVAL, "Options::queue_max 0 (allowed: 1 and up)"};
   if (options.shed_over < milliseconds{0}) return Error{EINVAL, "Options::shed_over is negative"};
+  if (options.upgrade_deadline < milliseconds{1} || options.upgrade_deadline > std::chrono::hours{24})
+    return Error{EINVAL, "Options::upgrade_deadline (allowed: 1 ms to 24 h)"};
   if (options.drain_deadline < milliseconds{0}) return Error{EINVAL, "Options::drain_deadline is negative"};
   return {};
 }
@@ -117,16 +120,18 @@ Result<void> Cluster::Impl::open(bool strict) noexcept {
   };
   loop_->woke = [&awake] { awake.store(1); };
 
-  if (auto opened = open_admin_socket(); !opened) return opened;
-  auto inherited = InheritedSockets::take();  // last: whoever tries again after an error finds the environment untouched
+  if (std::getenv(kUpgradeVariable) == nullptr)  // else the one before us still has it
+    if (auto opened = open_admin_socket(); !opened) return opened;
+  auto inherited = InheritedSockets::take();  // late: whoever tries again after an error finds the environment untouched
   if (!inherited) return inherited.error();
   inherited_ = std::move(*inherited);
-  return {};
+  return meet_predecessor();
 }
 
 Cluster::Impl::~Impl() {
   *self_ = nullptr;
   if (abandoned_ || !supervisor_) return;
+  if (successor_) end_upgrade("the cluster ended");
   supervisor_->end_all();
 }
 
@@ -136,6 +141,8 @@ void Cluster::Impl::abandon() noexcept {
   *self_ = nullptr;
   loop_->abandon();
   admin_.reset();
+  successor_.reset();
+  predecessor_.reset();
   listeners_.reset();
   supervisor_.reset();
   around_.reset();
@@ -191,6 +198,8 @@ Result<void> Cluster::Impl::turn(milliseconds timeout) noexcept {
   bury_departed();
   listeners_->turn();
   tell_drains();
+  advance_upgrade();
+  advance_takeover();
   advance_shutdown();
   if (admin_) admin_->turn();
   advance_roll();              // forks: outside any callback
@@ -199,7 +208,8 @@ Result<void> Cluster::Impl::turn(milliseconds timeout) noexcept {
   advance_shed();
   tell_spawned();
   if (auto dropped = drop_when_started(); !dropped) return dropped;
-  if (options_.reap_orphans) reap_others([this](pid_t pid) { return supervisor_->holds(pid); });
+  if (options_.reap_orphans)
+    reap_others([this](pid_t pid) { return supervisor_->holds(pid) || (successor_ && successor_->life().pid() == pid); });
   return {};
 }
 
@@ -223,7 +233,7 @@ void Cluster::Impl::wake_poller() noexcept {
 int Cluster::Impl::next_turn_ms() const noexcept {
   int next = phase_ == Phase::closing ? kClosingPoll_ms : options_.reap_orphans ? kOrphansPoll_ms : -1;
   for (const int wanted : {supervisor_->next_turn_ms(), const_cast<Listeners&>(*listeners_).next_turn_ms(), roll_turn_ms(),
-                           scale_turn_ms(), admin_ ? admin_->next_turn_ms() : -1})
+                           scale_turn_ms(), upgrade_turn_ms(), admin_ ? admin_->next_turn_ms() : -1})
     if (wanted >= 0 && (next < 0 || wanted < next)) next = wanted;
   return next;
 }
@@ -266,6 +276,7 @@ Status Cluster::Impl::status() const {
   status.roll = roll_.status;
   if (scale_to_)
     status.scaling = "to " + std::to_string(*scale_to_) + " workers" + (scale_trouble_.empty() ? "" : ": " + scale_trouble_);
+  status.upgrade = upgrade_;
   return status;
 }
 
@@ -346,6 +357,11 @@ Result<void> Cluster::kill(uint32_t worker, int signal) noexcept {
   return killed;
 }
 Result<void> Cluster::set_weight(uint32_t worker, uint16_t weight) noexcept { return impl_->set_weight(worker, weight); }
+Result<void> Cluster::upgrade(Command command) noexcept {
+  auto begun = impl_->upgrade(std::move(command));
+  impl_->wake_poller();
+  return begun;
+}
 bool Cluster::is_connected(uint32_t worker) const noexcept {
   const WorkerRecord* record = impl_->find(worker);
   return record != nullptr && record->channel;

@@ -9,7 +9,9 @@
 
 #include "primary/admin_socket.hh"
 #include "primary/listeners.hh"
+#include "primary/predecessor.hh"
 #include "primary/roll.hh"
+#include "primary/successor.hh"
 #include "primary/supervisor.hh"
 #include "sys/doorbell.hh"
 #include "sys/event_loop.hh"
@@ -49,6 +51,7 @@ class LB_HIDDEN Cluster::Impl {
   Result<void> roll(RollOptions options) noexcept;
   Result<void> set_policy(const Policy& policy, const Endpoint* only) noexcept;
   Result<void> scale(unsigned workers) noexcept;
+  Result<void> upgrade(Command command) noexcept;
   const WorkerRecord* find(uint32_t id) const noexcept { return const_cast<Supervisor&>(*supervisor_).find(id); }
   bool ever_had(uint32_t id) const noexcept { return id != 0 && id <= supervisor_->last_id(); }
   const Options& options() const noexcept { return options_; }
@@ -100,6 +103,29 @@ class LB_HIDDEN Cluster::Impl {
   int scale_turn_ms() const noexcept;
   bool lost_in_roll(const WorkerRecord& worker, const ExitStatus& status, bool expected) noexcept;
   void tell_roll(Event::Kind kind, const WorkerRecord* fresh = nullptr, uint32_t replaced = 0) noexcept;
+  void bequeath(Act last) noexcept;
+  void hear_successor() noexcept;
+  void act_on_successor(const Message& message) noexcept;
+  void hand_over() noexcept;
+  void end_upgrade(std::string why) noexcept;
+  void forget_successor() noexcept;
+  void advance_upgrade() noexcept;
+  int upgrade_turn_ms() const noexcept;
+  void tell_upgrade(Event::Kind kind) noexcept;
+  Result<void> meet_predecessor() noexcept;
+  void hear_predecessor() noexcept;
+  bool withholds(const Message& question) const noexcept;
+  bool withhold(const WorkerRecord& worker, const Message& question) noexcept;
+  bool has_asked(const WorkerRecord& worker) const noexcept;
+  void answer_withheld() noexcept;
+  void refuse_withheld() noexcept;
+  bool come_so_far(bool listening) const noexcept;
+  void advance_takeover() noexcept;
+  void take_over() noexcept;
+  void forget_predecessor() noexcept;
+  void give_back() noexcept;
+  void report_unfit(std::string_view why) noexcept;
+  int takeover_turn_ms() const noexcept;
   void advance_shutdown() noexcept;
   void report(uint32_t cell, Event::Kind kind) noexcept;
   Result<void> drop_when_started() noexcept;
@@ -137,8 +163,18 @@ class LB_HIDDEN Cluster::Impl {
   std::optional<unsigned> scale_to_;   // until it is so
   std::string scale_trouble_;          // why it is not yet
   uint64_t scale_again_ns_ = 0;
-  unsigned shed_rounds_ = 0;  // still to come
-  uint64_t shed_ns_ = 0;      // the next
+  unsigned shed_rounds_ = 0;                // still to come
+  uint64_t shed_ns_ = 0;                    // the next
+  std::optional<Successor> successor_;      // an upgrade is under way, from us
+  std::optional<Predecessor> predecessor_;  // the same, to us
+  UpgradeStatus upgrade_;
+  struct Withheld {
+    uint32_t worker;
+    Message question;
+    std::string payload;
+  };
+  std::vector<Withheld> withheld_;  // questions for endpoints that are changing hands
+  bool to_others_ = false;          // who goes on with our queues, as we leave
   uint64_t closing_since_ns_ = 0;
   bool ever_listened_ = false;
   bool failed_ = false;

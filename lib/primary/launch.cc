@@ -42,7 +42,7 @@ Result<void> validate_environment(const std::vector<std::string>& env) noexcept 
     const size_t name = text.find('=');
     if (name == std::string::npos || name == 0 || text.find('\0') != std::string::npos)
       return error_naming(EINVAL, "spawn: env \"" + text + "\" (allowed: NAME=value)");
-    if (names(text, kWorkerIdVariable) || names(text, kChannelVariable))
+    if (names(text, kWorkerIdVariable) || names(text, kChannelVariable) || names(text, kUpgradeVariable))
       return error_naming(EINVAL, "spawn: env \"" + text + "\": liblb sets this one itself");
   }
   return {};

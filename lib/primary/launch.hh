@@ -40,6 +40,9 @@ class Life {
   virtual Result<ExitStatus> reap() noexcept = 0;
 };
 
+/// How a new primary finds the one that it is to take over from.
+inline constexpr const char* kUpgradeVariable = "LB_UPGRADE_FD";
+
 /// The exit code of a worker that could not start, or threw (EX_SOFTWARE, sysexits.h).
 inline constexpr int kExitStartFailed = 70;
 
@@ -54,6 +57,9 @@ Result<std::unique_ptr<Life>> launch_fork(uint32_t id, UniqueFd channel, const R
 Result<std::unique_ptr<Life>> launch_command(uint32_t id, UniqueFd channel, const Recipe& recipe, const sigset_t& mask) noexcept;
 /// Remembers where this program is, before somebody replaces its file: an empty Command::path means what is there then.
 void note_own_program() noexcept;
+/// The same for any program that is to get a channel: its number is in `channel_variable`, beside `env`, which is liblb's own.
+Result<std::unique_ptr<Life>> execute(UniqueFd channel, const char* channel_variable, std::vector<std::string> env,
+                                      const Recipe& recipe, const sigset_t& mask) noexcept;
 /// Starts a thread. Its Life, destroyed before it was reaped, leaves it to itself.
 Result<std::unique_ptr<Life>> launch_thread(uint32_t id, UniqueFd channel, const Recipe& recipe) noexcept;
 /// Makes a Worker of this very thread, which take_seat gives; it has ended once that is destroyed.

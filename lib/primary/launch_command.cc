@@ -57,13 +57,14 @@ bool same_name(std::string_view one, std::string_view other) {
   return one.substr(0, one.find('=')) == other.substr(0, other.find('='));
 }
 
-Plan make_plan(uint32_t id, const Recipe& recipe, int channel, int report, const sigset_t& mask) {
+Plan make_plan(const Recipe& recipe, const char* channel_variable, const std::vector<std::string>& env, int channel, int report,
+               const sigset_t& mask) {
   const Command& command = recipe.command;
   std::string path = command.path.empty() ? own_program() : command.path;
   Plan plan{std::move(path), {}, {}, {}, &command, channel, report, mask, recipe.drops_capabilities};
   std::vector<std::string> added = command.env;
-  added.push_back(std::string(kWorkerIdVariable) + "=" + std::to_string(id));
-  added.push_back(std::string(kChannelVariable) + "=" + std::to_string(channel));
+  added.insert(added.end(), env.begin(), env.end());
+  added.push_back(std::string(channel_variable) + "=" + std::to_string(channel));
   plan.texts.push_back(command.path.empty() ? own_name() : command.path);
   plan.texts.insert(plan.texts.end(), command.args.begin(), command.args.end());
   const size_t arguments = plan.texts.size();
@@ -191,15 +192,15 @@ Result<std::pair<UniqueFd, UniqueFd>> make_report() noexcept {
 
 }  // namespace
 
-Result<std::unique_ptr<Life>> launch_command(uint32_t id, UniqueFd channel, const Recipe& recipe, const sigset_t& mask) noexcept
-    try {
+Result<std::unique_ptr<Life>> execute(UniqueFd channel, const char* channel_variable, std::vector<std::string> env,
+                                      const Recipe& recipe, const sigset_t& mask) noexcept try {
   const Command& command = recipe.command;
   if (auto valid = validate(command); !valid) return valid.error();
   auto end = clear_of_stdio(std::move(channel));
   if (!end) return end.error();
   auto report = make_report();
   if (!report) return report.error();
-  const Plan plan = make_plan(id, recipe, end->get(), report->second.get(), mask);
+  const Plan plan = make_plan(recipe, channel_variable, env, end->get(), report->second.get(), mask);
 
   sigset_t all;
   sigset_t before;
@@ -231,6 +232,13 @@ void note_own_program() noexcept try {
   const ssize_t length = ::readlink("/proc/self/exe", path, sizeof path);
   if (length > 0 && static_cast<size_t>(length) < sizeof path) g_own_program.assign(path, static_cast<size_t>(length));
 } catch (...) {  // then it is /proc/self/exe
+}
+
+Result<std::unique_ptr<Life>> launch_command(uint32_t id, UniqueFd channel, const Recipe& recipe, const sigset_t& mask) noexcept
+    try {
+  return execute(std::move(channel), kChannelVariable, {std::string(kWorkerIdVariable) + "=" + std::to_string(id)}, recipe, mask);
+} catch (...) {
+  return Error{ENOMEM, "spawn"};
 }
 
 }  // namespace lb

@@ -55,6 +55,7 @@ bool Cluster::Impl::act_on(WorkerRecord& worker, const Message& message) noexcep
       emit(Event::Kind::online, worker);
       return true;
     case Act::query_listener:
+      if (phase_ == Phase::serving && withholds(message)) return withhold(worker, message);
       answer_query(worker, message);
       return true;
     case Act::listening: {
@@ -69,6 +70,7 @@ bool Cluster::Impl::act_on(WorkerRecord& worker, const Message& message) noexcep
       if (about == Listeners::About::source) return true;
       begin_shed();
       worker.state = WorkerState::listening;
+      if (predecessor_) predecessor_->news_ns = now_ns();
       const EndpointStatus endpoint = listeners_->describe(message.endpoint);
       Event event;
       event.endpoint = &endpoint;
@@ -137,7 +139,7 @@ void Cluster::Impl::tell_drains() noexcept {
     if (!worker->drain_told) {
       Message drain;
       drain.act = Act::drain;
-      drain.value[0] = worker->drain_all ? 1 : 0;
+      drain.value[0] = static_cast<uint32_t>(to_others_ ? Leaving::to_others : worker->drain_all ? Leaving::all : Leaving::alone);
       worker->drain_told = supervisor_->tell(*worker, drain, {}).ok();
     }
     if (now_ns() < worker->deadline_ns) continue;
@@ -244,6 +246,8 @@ void Cluster::Impl::shutdown() noexcept {
   phase_ = Phase::closing;
   closing_since_ns_ = now_ns();
   supervisor_->cancel_respawns();
+  if (successor_) end_upgrade("the cluster shuts down");
+  if (predecessor_ && predecessor_->stage != Predecessor::Stage::served) return give_back();
   listeners_->refuse_new();
 }
 
@@ -252,12 +256,15 @@ void Cluster::Impl::advance_shutdown() noexcept {
   if (phase_ != Phase::closing) return;
   const uint64_t waited = now_ns() - closing_since_ns_;
   const bool anybody = !supervisor_->workers().empty();
-  if (anybody && waited < to_ns(options_.drain_deadline) / 2 && !listeners_->quiet(waited < kHandshakesMax_ns)) return;
+  const bool handshakes = waited < kHandshakesMax_ns;
+  const bool quiet = to_others_ ? listeners_->left_nothing(handshakes) : listeners_->quiet(handshakes);
+  if (anybody && waited < to_ns(options_.drain_deadline) / 2 && !quiet) return;
   phase_ = Phase::draining;
-  for (auto& worker : supervisor_->workers()) start_drain(*worker, true, options_.drain_deadline);
+  for (auto& worker : supervisor_->workers()) start_drain(*worker, !to_others_, options_.drain_deadline);
 }
 
 void Cluster::Impl::kill() noexcept {
+  if (successor_) end_upgrade("the cluster was killed");
   phase_ = Phase::draining;
   failed_ = true;
   supervisor_->cancel_respawns();

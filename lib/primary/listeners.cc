@@ -17,8 +17,12 @@ constexpr int kLookAtChange_ms = 5;  // while a policy changes
 
 }  // namespace
 
+std::string Listeners::key_of(const ListenQuery& asked) {
+  return asked.endpoint.to_string() + (asked.options.v6only ? " v6only #" : " #") + std::to_string(asked.index);
+}
+
 Result<Listeners::Answer> Listeners::query(Seat seat, const ListenQuery& asked) noexcept try {
-  const std::string key = asked.endpoint.to_string() + (asked.options.v6only ? " v6only #" : " #") + std::to_string(asked.index);
+  const std::string key = key_of(asked);
   auto found = std::find_if(entries_.begin(), entries_.end(), [&](const auto& entry) {
     return entry->key == key && !entry->request.options.exclusive && !asked.options.exclusive;
   });
@@ -56,16 +60,18 @@ Result<Listeners::Entry*> Listeners::create(const ListenQuery& asked, std::strin
   auto entry = std::make_unique<Entry>(Entry{std::move(key), std::move(request), nullptr, {}});
   entry->asked = asked.endpoint;
   entry->requested = policy_;
-  if (auto opened = open(*entry); !opened) return opened.error();
+  entry->index = asked.index;
+  Heirloom* left = find_heirloom_ && !asked.options.exclusive ? find_heirloom_(entry->key) : nullptr;
+  if (auto opened = left != nullptr ? inherit(*entry, *left) : open(*entry); !opened) return opened.error();
   entries_.push_back(std::move(entry));
   return entries_.back().get();
 }
 
 /// A bound socket that does not listen keeps a port from everybody else, and clients are refused there; who is to listen may still
 /// bind it beside (SO_REUSEADDR, socket(7)).
-Result<void> Listeners::open(Entry& entry) noexcept {
-  if (!entry.port && without_workers_ == Options::WithoutWorkers::refuse && entry.asked.kind() == Endpoint::Kind::tcp &&
-      !entry.request.options.exclusive) {
+Result<void> Listeners::open(Entry& entry, Heritage* heritage) noexcept {
+  if (!entry.port && heritage == nullptr && without_workers_ == Options::WithoutWorkers::refuse &&
+      entry.asked.kind() == Endpoint::Kind::tcp && !entry.request.options.exclusive) {
     auto port = bind_to(entry.asked, {.v6only = entry.request.options.v6only});
     if (!port) return port.error();
     auto bound = local_address(port->get());
@@ -76,7 +82,7 @@ Result<void> Listeners::open(Entry& entry) noexcept {
   entry.request.policy = entry.requested;
   entry.request.fallback.clear();
   if (auto settled = settle(entry.request); !settled) return settled;
-  auto backend = make_backend(entry.request);
+  auto backend = make_backend(entry.request, heritage);
   if (!backend) return backend.error();
   entry.backend = std::move(*backend);
   entry.refusing = false;

@@ -11,11 +11,33 @@
 
 #include <lb/cluster.hh>
 
-#include "backends/backend.hh"
+#include "backends/heritage.hh"
 #include "primary/policy_change.hh"
 #include "wire/listen_query.hh"
 
 namespace lb {
+
+/// What the primary before this one has left for an endpoint.
+struct Heirloom {
+  ListenQuery query{};  ///< as its first worker asked for it
+  std::string blob{};
+  Heritage heritage{};
+  UniqueFd port{};  ///< see Entry::port
+  bool claimed = false;
+  uint32_t cell = 0;  ///< claimed: the endpoint that has it
+};
+/// By the key of its endpoint; null: there is none, or it is claimed already.
+using FindHeirloom = std::function<Heirloom*(const std::string& key)>;
+
+/// What an endpoint has to leave: the same, on the other side.
+struct Bequest {
+  uint32_t cell = 0;
+  ListenQuery query{};
+  std::string_view blob{};
+  Heritage heritage{};
+  const UnixPath* path = nullptr;
+  int port = -1;
+};
 
 /// The primary's endpoints: the first worker that asks for one makes its backend, later ones share it.
 class Listeners {
@@ -63,6 +85,25 @@ class Listeners {
 
   /// See EndpointBackend::reserve.
   Result<void> reserve() noexcept;
+  /// Two workers that ask with the same key share an endpoint.
+  static std::string key_of(const ListenQuery& asked);
+
+  /// To a new primary (upgrade.cc). All but the exclusive endpoints, which are their worker's.
+  Result<std::vector<Bequest>> bequests() noexcept;
+  void lend() noexcept;
+  void resume() noexcept;
+  /// The others have those whose cells are in `whole`, some with all of a group's sockets; nobody new gets into the rest.
+  void leave_to_others(const std::map<uint32_t, bool>& whole) noexcept;
+  /// After that: what is left here has found a worker. `handshakes`: wait for those under way.
+  bool left_nothing(bool handshakes) noexcept;
+  bool changing() const noexcept;
+
+  /// From an old primary (takeover.cc): an endpoint's first worker gets what is found, so that nothing need be bound.
+  void inherit_by(FindHeirloom find) { find_heirloom_ = std::move(find); }
+  bool serves(const Heirloom& heirloom) noexcept;
+  bool has_group(const Heirloom& heirloom) noexcept;
+  void own() noexcept;
+
   void refuse_new() noexcept;
   bool quiet(bool handshakes) noexcept;
   void turn() noexcept;
@@ -84,6 +125,8 @@ class Listeners {
     Endpoint asked{};
     UniqueFd port{};  // refusing without workers: bound and never listening, it keeps the port
     bool refusing = false;
+    uint32_t index = 0;      // which of a worker's listeners on that endpoint
+    bool to_others = false;  // who go on with it
     Policy requested{};
     std::optional<PolicyChange> change{};
     std::optional<Policy> next{};  // asked for while it was changing
@@ -109,7 +152,8 @@ class Listeners {
   About close_source(Entry& entry, Seat seat, bool leaves) noexcept;
   About close_listener(Entry& entry, Seat seat, bool leaves) noexcept;
   Result<Entry*> create(const ListenQuery& asked, std::string key);
-  Result<void> open(Entry& entry) noexcept;
+  Result<void> inherit(Entry& entry, Heirloom& left) noexcept;
+  Result<void> open(Entry& entry, Heritage* heritage = nullptr) noexcept;
   bool leave(Entry& entry, Seat seat) noexcept;
   Result<void> settle(ListenRequest& request) noexcept;
   Result<std::unique_ptr<EndpointBackend>> make_backend(const ListenRequest& request, Heritage* heritage = nullptr) noexcept;
@@ -123,6 +167,7 @@ class Listeners {
   Options::WithoutWorkers without_workers_;
   std::vector<std::unique_ptr<Entry>> entries_;
   std::vector<ForgottenCell> forgotten_;
+  FindHeirloom find_heirloom_;
   std::map<std::string, std::string> blobs_;  // set by the primary: by endpoint
 };
 

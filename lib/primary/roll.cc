@@ -66,6 +66,7 @@ Result<void> Cluster::Impl::set_policy(const Policy& policy, const Endpoint* onl
   if (phase_ != Phase::serving) return Error{ESHUTDOWN, "set_policy: the cluster shuts down"};
   if (policy.selector == Selector::custom && !options_.selector)
     return Error{EINVAL, "set_policy round-robin:custom: the program supplies no Options::selector"};
+  if (successor_ || predecessor_) return Error{EBUSY, "set_policy: an upgrade is under way"};
   return listeners_->set_policy(policy, only);
 }
 
@@ -111,7 +112,7 @@ void Cluster::Impl::advance_roll() noexcept {
     return;
   }
   if (!roll_.active) {
-    if (!roll_.next) return;
+    if (!roll_.next || successor_ || predecessor_) return;  // one thing at a time
     begin_roll();
   }
   look_at_steps();
@@ -207,7 +208,7 @@ void Cluster::Impl::count_roll() noexcept {
 }
 
 int Cluster::Impl::roll_turn_ms() const noexcept {
-  if (!roll_.active) return roll_.next ? 0 : -1;
+  if (!roll_.active) return roll_.next && !successor_ && !predecessor_ ? 0 : -1;
   uint64_t next = UINT64_MAX;
   for (const auto& step : roll_.steps) next = std::min(next, step.deadline_ns);
   const uint64_t now = now_ns();

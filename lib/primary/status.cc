@@ -86,7 +86,12 @@ std::string Status::to_string() const {
             (worker.reported == 0 ? std::string() : ", reports " + std::to_string(worker.reported)) +
             (worker.cpu < 0 ? std::string() : ", on CPU " + std::to_string(worker.cpu)) + "\n";
   if (!scaling.empty()) text += "scaling " + scaling + "\n";
-  return text + describe(roll);
+  text += describe(roll);
+  constexpr const char* kUpgrade[] = {"", "starts", "takes over", "serves, and this one leaves", "failed"};
+  if (upgrade.state != UpgradeStatus::State::none)
+    text += "upgrade: pid " + std::to_string(upgrade.pid) + " " + kUpgrade[static_cast<size_t>(upgrade.state)] +
+            (upgrade.reason.empty() ? "" : ": " + upgrade.reason) + "\n";
+  return text;
 }
 
 }  // namespace lb

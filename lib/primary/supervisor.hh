@@ -68,6 +68,8 @@ class Supervisor {
   WorkerRecord* find(uint32_t id) noexcept;
   bool holds(pid_t pid) const noexcept;
   uint32_t last_id() const noexcept { return last_id_; }
+  /// The signal mask of before we blocked any.
+  const sigset_t& worker_mask() const noexcept { return worker_mask_; }
 
   Result<void> tell(WorkerRecord& worker, Message& message, std::span<const int> fds, std::string_view payload = {}) noexcept;
   /// SIGKILL: it broke the protocol, or its deadline has passed. A worker that nothing can kill counts as gone.

@@ -116,6 +116,14 @@ Result<UnixPath> UnixPath::take(std::string path) noexcept {
   return taken;
 }
 
+UnixPath UnixPath::of_another(std::string path, dev_t device, ino_t inode) noexcept {
+  UnixPath known;
+  known.path_ = std::move(path);
+  known.device_ = device;
+  known.inode_ = inode;
+  return known;
+}
+
 void UnixPath::remove() noexcept try {
   const std::string path = std::exchange(path_, {});
   if (path.empty() || owner_ != ::getpid()) return;

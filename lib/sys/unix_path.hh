@@ -2,6 +2,7 @@
 #pragma once
 
 #include <sys/types.h>
+#include <unistd.h>
 
 #include <string>
 
@@ -12,8 +13,8 @@
 
 namespace lb {
 
-/// Owns the path of a bound UNIX socket: removes it when destroyed, but only in the process that bound it, and only if nobody has
-/// replaced it meanwhile.
+/// Owns the path of a bound UNIX socket: removes it when destroyed, but only in the process that bound it, or that it was left to, and
+/// only if nobody has replaced it meanwhile.
 class UnixPath {
  public:
   UnixPath() noexcept = default;
@@ -23,7 +24,15 @@ class UnixPath {
 
   /// Takes what is at `path` now.
   static Result<UnixPath> take(std::string path) noexcept;
+  /// What another process has bound there and still owns.
+  static UnixPath of_another(std::string path, dev_t device, ino_t inode) noexcept;
   void remove() noexcept;
+
+  /// From now on, or no longer, it is this process's to remove.
+  void own(bool ours) noexcept { owner_ = ours ? ::getpid() : 0; }
+  explicit operator bool() const noexcept { return !path_.empty(); }
+  dev_t device() const noexcept { return device_; }
+  ino_t inode() const noexcept { return inode_; }
 
  private:
   std::string path_;  // empty: nothing to remove

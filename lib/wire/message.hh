@@ -18,7 +18,7 @@ enum class Act : uint16_t {
   adopt,        ///< reuseport: take from slot value 0 too, its worker is gone or does not come; fd: the slot's socket
   disown,       ///< reuseport: slot value 0 has a worker again
   nudge,        ///< reuseport: nothing, shows whether the worker runs; shared: connections wait, look again
-  drain,        ///< finish; value 0: 1 = the whole cluster does, so empty the queues
+  drain,        ///< finish; value 0: Leaving
   source,  ///< a further way for connections to arrive at the listener with cell value 4, since the policy changes; else as the
            ///< listener answer: `endpoint` is the cell that goes with it; value 5: 1 = an older way, to be emptied; answered by
            ///< listening on that cell, or close
@@ -31,6 +31,31 @@ enum class Act : uint16_t {
   close,                    ///< it no longer does
   leaving,                  ///< it would like to be drained (it got SIGTERM)
   exited_after_disconnect,  ///< it is about to exit and means to
+  // primary -> the new primary that it has started to take over from it
+  heirloom =
+      128,  ///< there is `endpoint`; text and values: wire/listen_query; payload: its blob. Said again, it replaces what was said
+  sockets,  ///< of `endpoint`, one: HeirloomSocket
+  told,     ///< that was all; value 0: how many workers listen
+  yours,    ///< the same, and it may be taken: this side steers the sockets no more
+  // new primary -> primary
+  ready = 192,  ///< its workers have come as far as asking for what was told
+  took,         ///< `endpoint`; value 0: 1 = with all its sockets, 0 = with the one alone
+  serving,      ///< its workers listen; what it did not take is left to this side
+  unfit,        ///< it will not get there; text: why
+};
+
+/// How a worker that drains leaves; in drain.
+enum class Leaving : uint32_t {
+  alone,      ///< others of its cluster go on
+  all,        ///< so does the whole cluster: empty the queues
+  to_others,  ///< so does the whole cluster, and others have its queues: leave them alone
+};
+
+/// sockets, value 0: what its one descriptor is.
+enum class HeirloomSocket : uint32_t {
+  first,  ///< the one socket; of a reuseport group slot 0's; values 1 to 4: device and inode of its UNIX path, low half and high half
+  slot,  ///< another of the group; values 1 and 2: slot and place
+  port,  ///< does not listen and keeps the port (Options::without_workers)
 };
 
 /// How connections arrive at a worker; in the answer to query_listener.

@@ -54,6 +54,8 @@ class Acceptor {
   virtual bool settled() noexcept { return true; }
   /// The worker drains; `all_leave`: so do all. What others could serve as well is no longer its business.
   virtual void retire(bool /*all_leave*/) noexcept {}
+  /// After retire: another cluster empties the queues that this one's workers share.
+  virtual void leave_to_others() noexcept {}
   /// siblings, adopt, disown, nudge.
   virtual void told(const Message&, Packet&) noexcept {}
   /// Gives back what it holds and has not yielded.

@@ -59,7 +59,7 @@ Result<std::optional<Datagram>> DatagramSocket::Impl::take(std::span<std::byte> 
 /// Draining, and the queue is others' to empty: not before one last look, since a wake-up for a datagram may have reached us together
 /// with the word to drain, and nobody else is woken for it.
 bool DatagramSocket::Impl::may_go() noexcept {
-  if (own_ || worker_.all_leave()) return false;
+  if ((own_ && !worker_.to_others()) || worker_.all_leave()) return false;
   return std::exchange(took_last_, true);
 }
 
@@ -172,7 +172,7 @@ void DatagramSocket::Impl::retire() noexcept {
   if (worker_.all_leave()) return;
   for (const Orphan& orphan : orphans_) leave_lines(orphan.socket.get());
   orphans_.clear();
-  if (own_) return;
+  if (own_ && !worker_.to_others()) return;
   leave_lines(socket_.get());
   lines_.clear();
 }

@@ -38,7 +38,10 @@ class LB_HIDDEN Listener::Impl final : public Inlet {
   void told(const Message& message, Packet& packet) noexcept override;
   /// The worker drains.
   void retire() noexcept override {
-    for (Source& source : sources_) source.acceptor->retire(worker_.all_leave());
+    for (Source& source : sources_) {
+      source.acceptor->retire(worker_.all_leave());
+      if (worker_.to_others()) source.acceptor->leave_to_others();
+    }
   }
 
  private:

@@ -46,12 +46,18 @@ class SlotAcceptor final : public Acceptor {
     return {};
   }
 
-  bool must_empty(bool) const noexcept override { return true; }
+  bool must_empty(bool) const noexcept override { return !left_; }
 
   void retire(bool all_leave) noexcept override {
     if (all_leave) return;
     steals_ = false;
     while (!adopted_.empty()) disown(adopted_.back());
+  }
+
+  /// Out of the lines, in which newcomers would wake us for ever.
+  void leave_to_others() noexcept override {
+    left_ = true;
+    leave();
   }
 
   void told(const Message& message, Packet& packet) noexcept override;
@@ -130,6 +136,7 @@ class SlotAcceptor final : public Acceptor {
   Mapping picks_;  // none: no program, so nothing says where to look
   Mapping taken_;  // with picks_
   bool steals_;
+  bool left_ = false;                    // its queue is others' to empty
   Ticks looked_at_ = 0;                  // elsewhere, while there were own ones
   std::optional<Ticks> seen_elsewhere_;  // and from when on the oldest there has waited
   std::vector<Sibling> siblings_;        // by slot

@@ -98,7 +98,8 @@ void Worker::Impl::act_on(const Message& message) noexcept {
   switch (message.act) {
     case Act::drain:
       draining_ = true;
-      all_leave_ |= message.value[0] != 0;
+      all_leave_ |= message.value[0] != static_cast<uint32_t>(Leaving::alone);
+      to_others_ |= message.value[0] == static_cast<uint32_t>(Leaving::to_others);
       for (const auto& [cell, listener] : listeners_) listener->retire();
       break;
     case Act::shed:

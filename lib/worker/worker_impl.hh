@@ -33,9 +33,12 @@ class LB_HIDDEN Worker::Impl {
   uint32_t id() const noexcept { return id_; }
   int fd() const noexcept { return events_.get(); }
   bool draining() const noexcept { return draining_; }
-  bool all_leave() const noexcept { return all_leave_; }
   /// A process whose primary is gone: it finishes what it has, and another primary may want its addresses.
   bool orphaned() const noexcept { return orphaned_; }
+  /// Nobody else empties the queues.
+  bool all_leave() const noexcept { return all_leave_ && !to_others_; }
+  /// The queues are another cluster's to empty by now.
+  bool to_others() const noexcept { return to_others_; }
   Workplace& place() noexcept { return place_; }
 
   Result<void> dispatch() noexcept;
@@ -92,6 +95,7 @@ class LB_HIDDEN Worker::Impl {
   std::function<Result<void>()> drive_;
   bool draining_ = false;
   bool all_leave_ = false;
+  bool to_others_ = false;
   bool connected_ = true;
   bool orphaned_ = false;
   uint32_t outlive_max_ms_ = 0;  // how long it may outlive its primary; 0: a thread, which does not

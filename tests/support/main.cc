@@ -17,6 +17,7 @@ int main(int argc, char** argv) {
     std::fflush(nullptr);
     ::_exit(code);  // a worker killed while LeakSanitizer looks through it at exit would leave its tracer to the primary
   }
+  if (lb::test::is_primary(argc, argv)) return lb::test::run_primary(argv);
   testing::InitGoogleTest(&argc, argv);
   ::unsetenv("LB_SCHED_POLICY");
   ::unsetenv("LB_STRICT");

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstring>
 #include <map>
 
 namespace lb::test {
@@ -14,6 +15,12 @@ std::map<std::string, Program::Body>& programs() {
   return all;
 }
 
+std::map<std::string, PrimaryProgram::Body>& primaries() {
+  static std::map<std::string, PrimaryProgram::Body> all;
+  return all;
+}
+
+constexpr const char* kPrimary = "primary";
 constexpr int kUnusable = 71;  // an exit code that no test's worker gives
 
 }  // namespace
@@ -30,6 +37,16 @@ Command Program::command(const Shared<Board>& board, const std::string& argument
   command.stdio[0] = board.fd();
   return command;
 }
+
+PrimaryProgram::PrimaryProgram(const char* name, Body body) : name_(name) { primaries()[name] = body; }
+
+std::vector<std::string> PrimaryProgram::argv(const std::string& argument) const {
+  return {"/proc/self/exe", kPrimary, name_, argument};
+}
+
+bool is_primary(int argc, char** argv) { return argc == 4 && std::strcmp(argv[1], kPrimary) == 0; }
+
+int run_primary(char** argv) { return primaries().at(argv[2])(Shared<Board>::join(STDIN_FILENO), argv[3]); }
 
 int run_program(int argc, char** argv) {
   const auto found = argc == 3 ? programs().find(argv[1]) : programs().end();

@@ -3,6 +3,7 @@
 
 #include <lb/lb.hh>
 #include <string>
+#include <vector>
 
 #include "board.hh"
 #include "shared.hh"
@@ -29,5 +30,25 @@ class Program {
 
 /// The main function of a worker that is a program.
 int run_program(int argc, char** argv);
+
+/// A primary that is a program of its own, this one over again: so it can execute itself once more. Started with the board as its
+/// standard input, and `argv` as its arguments. For objects of static storage duration.
+class PrimaryProgram {
+ public:
+  using Body = int (*)(Board& board, const std::string& argument);
+
+  PrimaryProgram(const char* name, Body body);
+  PrimaryProgram(const PrimaryProgram&) = delete;
+  PrimaryProgram& operator=(const PrimaryProgram&) = delete;
+
+  std::vector<std::string> argv(const std::string& argument) const;
+
+ private:
+  const char* name_;
+};
+
+bool is_primary(int argc, char** argv);
+/// The main function of such a primary.
+int run_primary(char** argv);
 
 }  // namespace lb::test

@@ -72,6 +72,14 @@ const char* name_of(Event::Kind kind) noexcept {
       return "stranger";
     case Event::Kind::program_restored:
       return "program_restored";
+    case Event::Kind::upgrade_begun:
+      return "upgrade_begun";
+    case Event::Kind::upgrade_failed:
+      return "upgrade_failed";
+    case Event::Kind::upgrade_done:
+      return "upgrade_done";
+    case Event::Kind::took_over:
+      return "took_over";
   }
   return "?";
 }

@@ -46,6 +46,11 @@ struct Event {
     policy_changed,      ///< `endpoint` has the policy that was asked for (Cluster::set_policy), and the old one is at its end
     policy_not_changed,  ///< it could not have it, for `reason`: the old one stays in force
     roll_failed,         ///< it stopped, for `reason`; those not replaced go on
+    // The primary's own, with `worker` 0; see Cluster::upgrade. `pid` is the new primary's.
+    upgrade_begun,   ///< a new primary was executed
+    upgrade_failed,  ///< it came to nothing, for `reason`: this primary goes on
+    upgrade_done,    ///< the new one serves: this one lets its workers finish, and is done then
+    took_over,       ///< said by the new one: its workers serve what another primary had; `reason`: it has no admin socket
   };
   Kind kind{};
   uint32_t worker = 0;  ///< worker id
@@ -57,7 +62,7 @@ struct Event {
   std::chrono::milliseconds backoff{0};
   uint32_t generation = 0;  ///< rolls: that of the replacements
   uint32_t replaced = 0;    ///< roll_step: the worker replaced; 0: it had crashed by then
-  const char* reason = "";  ///< roll_failed, policy_not_changed
+  const char* reason = "";  ///< roll_failed, policy_not_changed, upgrade_failed, took_over
   /// listening, policy_changed, policy_not_changed, stranger, program_restored: address, requested and effective policy, reason.
   const EndpointStatus* endpoint = nullptr;
 };
@@ -94,6 +99,8 @@ struct Options {
   std::chrono::milliseconds shed_over{10'000};
   /// What SIGHUP asks for under `run`, and Cluster::roll without an argument.
   RollOptions roll{};
+  /// How long a new primary may take until its workers serve (Cluster::upgrade). 1 ms to 24 h.
+  std::chrono::milliseconds upgrade_deadline{30'000};
   /// Round-robin: how many handed-off connections a worker may hold that it has not yet taken (1..32).
   unsigned window = 8;
   /// Round-robin: how many connections the primary holds before it leaves the rest in the kernel's queue. One turn's burst,
@@ -210,7 +217,7 @@ class LB_API Cluster {
   ///
   /// A replacement that ends before it listens, or takes too long, stops the roll: it is ended, who is not replaced goes on serving,
   /// event and status say why. So does one that crashes twice in a row later on, while the roll runs. A roll that is asked for while
-  /// one runs begins when that has ended, however it ended; several count as one, with the last one's options. Returns at once; the
+  /// one, or an upgrade, runs begins when that has ended, however it ended; several count as one, with the last one's options. Returns at once; the
   /// rest is done in `poll`. EINVAL: an option out of range. ESHUTDOWN: the cluster shuts down.
   Result<void> roll() noexcept;
   Result<void> roll(RollOptions options) noexcept;
@@ -220,7 +227,8 @@ class LB_API Cluster {
   /// is told by the event policy_changed. Meanwhile both backends serve (EndpointStatus::changing). A change that is asked for while
   /// one is made waits for it. Datagrams and exclusive endpoints stay as they are.
   /// What cannot be had is an error, and changes nothing: with LB_STRICT a fallback is one, as under Worker::listen.
-  /// EINVAL: round-robin:custom without Options::selector. ENOSPC: 64 endpoints; one that changes counts twice. ESHUTDOWN.
+  /// EINVAL: round-robin:custom without Options::selector. ENOSPC: 64 endpoints; one that changes counts twice. EBUSY: an upgrade is
+  /// under way. ESHUTDOWN.
   Result<void> set_policy(Policy policy) noexcept;
   /// The same for one endpoint, as asked for or as bound. ENOENT: there is none. EOPNOTSUPP: its policy does not change.
   Result<void> set_policy(std::string_view endpoint, Policy policy) noexcept;
@@ -229,6 +237,20 @@ class LB_API Cluster {
   /// rungs, and for round-robin:least-loaded; the other policies know no load. A replacement, after a crash or in a rolling restart, has
   /// its predecessor's. Takes effect with the next connection. ESRCH for an unknown id, EINVAL for 0.
   Result<void> set_weight(uint32_t worker, uint16_t weight) noexcept;
+  /// Hands over to a new primary: executes `command` (empty: this program, as for `spawn`; without arguments: with this process's), and
+  /// goes on as ever until as many workers as listen here have come so far there as to ask for their endpoints. Then the new one's
+  /// backends go on with this one's listening sockets, under the policy that is asked for there; no queue is closed. Once its workers
+  /// serve, this one's finish what they hold, until Options::drain_deadline; then `done()`, with exit code 0. Connections in hand are
+  /// not handed over: those that outlive the deadline are cut. An endpoint that no worker asks for there is closed here, once all who
+  /// got in are served.
+  ///
+  /// A new one that exits, crashes, says nonsense or is not there by Options::upgrade_deadline is killed, and this one goes on with all
+  /// it had; event and status say why. Returns once the program runs; execve(2)'s error if it does not. EALREADY: an upgrade is under
+  /// way. EBUSY: a rolling restart or a change of policy is. ESHUTDOWN: the cluster shuts down. ENOTSUP: this is PID 1, whose exit ends its container.
+  ///
+  /// Exclusive endpoints belong to the old workers: on a fixed port, the new ones get EADDRINUSE, and the upgrade fails.
+  /// With NOTIFY_SOCKET set, systemd is told the new main process (sd_notify(3): MAINPID).
+  Result<void> upgrade(Command command = {}) noexcept;
   /// Drains all: the workers serve what is queued and in flight, new clients are turned away; then `done()`.
   void shutdown() noexcept;
   /// Shuts down without the drain: SIGKILL.
@@ -253,7 +275,8 @@ class LB_API Cluster {
 };
 
 /// The whole of a server: starts the workers, supervises them and handles signals until all is done.
-/// SIGTERM and SIGINT drain (a second one kills); SIGHUP asks for a rolling restart; SIGUSR1 prints the status on standard error.
+/// SIGTERM and SIGINT drain (a second one kills); SIGHUP asks for a rolling restart; SIGUSR1 prints the status on standard error;
+/// SIGUSR2 hands over to a new primary (Cluster::upgrade), and what comes of it is on standard error.
 /// Returns the process's exit code: 0 after a drain; 1 when workers crashed for good or had to be killed; 2 when the cluster
 /// could not be made, with the reason on standard error. Must be called with one thread in the process.
 LB_API int run(Options options, WorkerFunction worker) noexcept;

@@ -82,6 +82,20 @@ struct WorkerStatus {
   uint32_t generation = 0;               ///< of the rolling restart that started it; 1: none did
 };
 
+/// The hand-over to a new primary that is under way, or else the last one.
+struct UpgradeStatus {
+  enum class State {
+    none,
+    starting,     ///< the new one starts; this one serves alone
+    taking_over,  ///< both serve
+    leaving,      ///< the new one serves; this one finishes what it holds
+    failed,       ///< it came to nothing, for `reason`
+  };
+  State state = State::none;
+  pid_t pid = 0;  ///< the new primary's
+  std::string reason{};
+};
+
 /// A snapshot of a cluster; the primary makes it without asking the workers.
 struct Status {
   std::vector<EndpointStatus> endpoints;
@@ -89,6 +103,7 @@ struct Status {
   uint32_t generation = 0;  ///< of the workers that are started: 1, and one more with each rolling restart
   RollStatus roll{};
   std::string scaling{};  ///< Cluster::scale, not there yet: to how many workers, and what is in the way; else empty
+  UpgradeStatus upgrade{};
 
   /// A few lines for a person, with the effective policy first.
   LB_API std::string to_string() const;
