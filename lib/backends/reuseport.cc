@@ -51,7 +51,7 @@ class ReuseportBackend final : public EndpointBackend {
   void refuse_new() noexcept override;
   void turn() noexcept override {
     rescue_.turn();
-    if (retired_ns_ == 0) guard_.turn(program_.get(), address_);  // else the group is another backend's
+    if (retired_ns_ == 0 && !lent_) guard_.turn(program_.get(), address_);  // else the group is another's
   }
   int next_turn_ms() noexcept override { return rescue_.next_turn_ms(); }
   bool quiet(bool handshakes) noexcept override;
