@@ -90,8 +90,11 @@ TEST(Measure, a_worker_that_served_none_is_in_the_share) {
 
 TEST(Measure, ideal_waits_for_the_warm_up_and_does_not_count_it) {
   const Trace trace{{0, 10 * kMs}, {5 * kMs, 1 * kMs}};
-  EXPECT_DOUBLE_EQ(measure_ideal(trace, {1 * kMs, kS}, {.workers = 1}).max, 6);
-  EXPECT_DOUBLE_EQ(measure_ideal(trace, {1 * kMs, kS}, {.workers = 1}).mean, 6);
+  RunResult run;
+  measure_ideal(trace, {1 * kMs, kS}, {.workers = 1}, run);
+  EXPECT_DOUBLE_EQ(run.ideal->max, 6);
+  EXPECT_DOUBLE_EQ(run.ideal->mean, 6);
+  EXPECT_EQ(run.ideal_histogram.total(), 1U);
 }
 
 TEST(Measure, a_burst_on_half_the_workers_used_half) {

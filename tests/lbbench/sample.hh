@@ -17,6 +17,7 @@ inline RunResult sample_run(const char* scenario, const char* policy, unsigned r
   run.offered = run.completed = 20'000;
   run.throughput_per_s = 5'743;
   run.latency = {.mean = 1, .p50 = 0.6, .p90 = 9, .p99 = p99_ms, .p99_9 = 2 * p99_ms, .max = 3 * p99_ms};
+  run.histogram = Histogram(300, {15'000, 0, 5'000});
   run.share = share_of({2500, 2500, 2500, 2500, 2500, 2500, 2500, 2500});
   run.cpu = {.workers_us = 61.2, .primary_us = 3.4};
   return run;

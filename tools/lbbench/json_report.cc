@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: MIT
 #include "json_report.hh"
 
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <nlohmann/json.hpp>
+
+#include "document.hh"
+#include "spread.hh"
 
 namespace lbbench {
 namespace {
@@ -14,11 +20,18 @@ Json to_json(const Host& host) {
 }
 
 Json to_json(const Latency& ms) {
-  return {{"mean", ms.mean}, {"p50", ms.p50}, {"p90", ms.p90}, {"p99", ms.p99}, {"p99_9", ms.p99_9}, {"max", ms.max}};
+  return {{"mean", ms.mean},   {"p50", ms.p50},       {"p90", ms.p90}, {"p99", ms.p99},
+          {"p99_9", ms.p99_9}, {"p99_99", ms.p99_99}, {"max", ms.max}};
+}
+
+Json to_json(const Histogram& histogram) {
+  if (histogram.empty()) return nullptr;
+  return {{"per_octave", Histogram::kPerOctave}, {"first", histogram.first()}, {"counts", histogram.counts()}};
 }
 
 Json extra_of(const RunResult& run, const Options& options) {
   Json extra{{"rung", run.rung},
+             {"duration_s", options.duration_of(*find_scenario(run.scenario))},
              {"work", to_string(options.work)},
              {"worker_model", to_string(options.model_of(*find_scenario(run.scenario)))},
              {"service_error_us", {{"median", run.service_error_us.median}, {"mean", run.service_error_us.mean}}},
@@ -61,10 +74,54 @@ Json to_json(const RunResult& run, const Options& options) {
       {"lost", {{"refused", run.lost.refused}, {"reset", run.lost.reset}, {"timeout", run.lost.timeout}}},
       {"throughput_per_s", run.throughput_per_s},
       {"latency_ms", to_json(run.latency)},
+      {"latency_histogram", to_json(run.histogram)},
       {"ideal_ms", run.ideal ? to_json(*run.ideal) : Json(nullptr)},
+      {"ideal_histogram", to_json(run.ideal_histogram)},
       {"share", {{"per_worker", run.share.per_worker}, {"max_over_mean", run.share.max_over_mean}, {"stddev", run.share.stddev}}},
-      {"cpu_us_per_connection", {{"workers", run.cpu.workers_us}, {"primary", run.cpu.primary_us}}},
+      {"cpu_us_per_connection",
+       {{"workers", run.cpu.workers_us}, {"primary", run.cpu.primary_us}, {"generator", run.cpu.generator_us}}},
       {"extra", extra_of(run, options)}};
+}
+
+Json to_json(const Spread& spread) {
+  return {{"median", spread.median}, {"min", spread.min},   {"max", spread.max},
+          {"low", spread.low},       {"high", spread.high}, {"confidence", spread.confidence}};
+}
+
+/// Each policy's figures over its repeats.
+Json summary_of(std::span<const RunResult> results) {
+  Json list = Json::array();
+  std::vector<std::string> scenarios;
+  for (const auto& run : results)
+    if (std::ranges::find(scenarios, run.scenario) == scenarios.end()) scenarios.push_back(run.scenario);
+  for (const auto& scenario : scenarios) {
+    std::vector<RunResult> chosen;
+    std::ranges::copy_if(results, std::back_inserter(chosen), [&](const RunResult& run) { return run.scenario == scenario; });
+    const auto policies = by_policy(chosen);
+    const auto hash = std::ranges::find(policies, "reuseport:hash", &PolicyRuns::policy);
+    for (const auto& policy : policies) {
+      const auto over = [&](auto figure) { return to_json(spread_of(policy.each(figure))); };
+      const auto throughput = [](const RunResult& run) { return run.throughput_per_s; };
+      Json line{{"scenario", scenario},
+                {"policy", policy.policy},
+                {"repeats", policy.runs.size()},
+                {"p50_ms", over([](const RunResult& run) { return run.latency.p50; })},
+                {"p99_ms", over([](const RunResult& run) { return run.latency.p99; })},
+                {"p99_9_ms", over([](const RunResult& run) { return run.latency.p99_9; })},
+                {"throughput_per_s", over(throughput)}};
+      if (policy.runs.front()->ideal) line["p99_over_ideal"] = over(p99_over_ideal);
+      if (hash != policies.end()) line["throughput_over_hash"] = to_json(spread_of(ratios_by_pair(policy, *hash, throughput)));
+      list.push_back(std::move(line));
+    }
+  }
+  return list;
+}
+
+/// The elements on a line each: people look at files, and a histogram with each count on its own line is long.
+std::string in_lines(const Json& list) {
+  std::string text = "[";
+  for (const auto& element : list) text += (text.size() > 1 ? ",\n    " : "\n    ") + element.dump();
+  return text + (list.empty() ? "]" : "\n  ]");
 }
 
 }  // namespace
@@ -72,7 +129,9 @@ Json to_json(const RunResult& run, const Options& options) {
 std::string json_report(const Host& host, const Options& options, std::span<const RunResult> results) {
   Json list = Json::array();
   for (const auto& run : results) list.push_back(to_json(run, options));
-  return Json{{"schema", 1}, {"host", to_json(host)}, {"results", std::move(list)}}.dump(2) + '\n';
+  return fmt::format("{{\n  \"schema\": {},\n  \"host\": {},\n  \"command\": {},\n  \"results\": {},\n  \"summary\": {}\n}}\n",
+                     kSchema, to_json(host).dump(), Json(options.command_line).dump(), in_lines(list),
+                     in_lines(summary_of(results)));
 }
 
 }  // namespace lbbench

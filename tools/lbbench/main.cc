@@ -1,19 +1,16 @@
 // SPDX-License-Identifier: MIT
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
-#include <cerrno>
 #include <csignal>
 #include <cstdio>
-#include <cstring>
 #include <lb/policy.hh>
-#include <lb/unique_fd.hh>
 
+#include "file_commands.hh"
 #include "host.hh"
 #include "json_report.hh"
 #include "options.hh"
+#include "outputs.hh"
 #include "progress.hh"
 #include "report.hh"
 #include "runner.hh"
@@ -144,38 +141,21 @@ class Session {
   bool failed_ = false;
 };
 
-bool write_all(int fd, std::string_view text) {
-  while (!text.empty()) {
-    const ssize_t n = write(fd, text.data(), text.size());
-    if (n < 0 && errno != EINTR) return false;
-    text.remove_prefix(n > 0 ? static_cast<size_t>(n) : 0);
-  }
-  return true;
-}
-
 int measure_and_report(const Options& options) {
-  const bool to_stdout = options.json == "-";
-  lb::UniqueFd json;
-  if (!options.json.empty()) {
-    json.reset(to_stdout ? fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0)
-                         : open(options.json.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666));
-    if (!json) {
-      fmt::print(stderr, "lbbench: --json: cannot write \"{}\": {}; give a file that can be written, or - for standard output\n",
-                 options.json, std::strerror(errno));
-      return kWrongUse;
-    }
+  auto opened = Outputs::open(options);
+  if (const auto* wrong = std::get_if<std::string>(&opened)) {
+    fmt::print(stderr, "lbbench: {}\n", *wrong);
+    return kWrongUse;
   }
+  auto& outputs = std::get<Outputs>(opened);
   catch_signals();
   raise_descriptor_limit();
-  Session session(options, to_stdout ? stderr : stdout);
+  Session session(options, outputs.take_stdout() ? stderr : stdout);
   session.run();
   int code = session.exit_code();
-  if (json) {
-    if (!to_stdout) (void)!ftruncate(json.get(), 0);  // a pipe or a device has no length
-    if (!write_all(json.get(), json_report(session.host(), options, session.results()))) {
-      fmt::print(stderr, "lbbench: --json: writing \"{}\" failed: {}\n", options.json, std::strerror(errno));
-      code = kFailed;
-    }
+  if (const auto wrong = outputs.write(json_report(session.host(), options, session.results())); !wrong.empty()) {
+    fmt::print(stderr, "lbbench: {}\n", wrong);
+    code = kFailed;
   }
   if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) code = kFailed;
   return signal_caught != 0 ? 128 + signal_caught : code;
@@ -188,9 +168,17 @@ int run(int argc, char** argv) {
     return leave->code;
   }
   const auto& options = std::get<Options>(parsed);
-  if (options.command != Command::list) return measure_and_report(options);
-  list();
-  return 0;
+  switch (options.command) {
+    case Command::list:
+      list();
+      return 0;
+    case Command::report:
+      return report_file(options);
+    case Command::compare:
+    case Command::run:
+      break;
+  }
+  return measure_and_report(options);
 }
 
 }  // namespace

@@ -56,6 +56,7 @@ void measure(std::span<const Record> records, Period period, std::span<const uin
   }
   result.completed = latencies_ns.size();
   result.throughput_per_s = static_cast<double>(result.completed) / (static_cast<double>(last_ns - period.warm_up_ns) / 1e9);
+  result.histogram = Histogram::of(latencies_ns);
   result.latency = summarize(std::move(latencies_ns));
   if (!service_errors_us.empty()) {
     const double sum = std::accumulate(service_errors_us.begin(), service_errors_us.end(), 0.0);
@@ -70,13 +71,14 @@ void measure(std::span<const Record> records, Period period, std::span<const uin
   result.share = share_of(std::move(counts));
 }
 
-Latency measure_ideal(const Trace& trace, Period period, const Fleet& fleet) {
+void measure_ideal(const Trace& trace, Period period, const Fleet& fleet, RunResult& result) {
   const auto all_ns = simulate_ideal(trace, fleet);
   std::vector<uint64_t> counted_ns;
   for (size_t i = 0; i < trace.size(); ++i) {
     if (trace[i].ask_ns() >= period.warm_up_ns) counted_ns.push_back(all_ns[i]);
   }
-  return summarize(std::move(counted_ns));
+  result.ideal_histogram = Histogram::of(counted_ns);
+  result.ideal = summarize(std::move(counted_ns));
 }
 
 HangResult measure_hang(std::span<const Record> records, Period period, uint32_t id, uint64_t from_ns, uint64_t to_ns) {

@@ -18,7 +18,7 @@ void measure(std::span<const Record> records, Period period, std::span<const uin
              std::optional<uint32_t> stopped = {});
 
 /// The ideal's figures for the same connections.
-Latency measure_ideal(const Trace& trace, Period period, const Fleet& fleet);
+void measure_ideal(const Trace& trace, Period period, const Fleet& fleet, RunResult& result);
 
 /// What a stop of worker `id` did. `from_ns` and `to_ns`: when it was really stopped, and let go on.
 HangResult measure_hang(std::span<const Record> records, Period period, uint32_t id, uint64_t from_ns, uint64_t to_ns);

@@ -11,6 +11,8 @@
 #include <map>
 #include <sstream>
 
+#include "file_commands.hh"
+
 namespace lbbench {
 namespace {
 
@@ -120,6 +122,7 @@ void add_run(CLI::App& app, Options& options) {
   run->add_option("--json", options.json,
                   "Write every run's figures to F; - is standard output, and the tables go to standard error")
       ->type_name("F");
+  add_outputs(*run, options);
   run->final_callback([&] {
     options.command = Command::run;
     if (const auto wrong = check_trace(options); !wrong.empty()) throw CLI::ValidationError(wrong);
@@ -156,6 +159,7 @@ std::variant<Options, Leave> parse_options(int argc, const char* const* argv) {
   app.require_subcommand(0, 1);
   app.footer("Exit code: 0; 1 when a run failed or a connection was lost; 2 for wrong use; 130 after Ctrl-C.");
   add_run(app, options);
+  add_file_commands(app, options);
   app.add_subcommand("list", "Scenarios and policies, a sentence each")->final_callback([&] { options.command = Command::list; });
   try {
     app.parse(argc, argv);
@@ -169,6 +173,7 @@ std::variant<Options, Leave> parse_options(int argc, const char* const* argv) {
     options.repeat = 2;
     std::erase_if(options.scenarios, [](const auto& name) { return find_scenario(name)->compare_s == 0; });
   }
+  options.command_line = in_shell_words(argc, argv);
   return options;
 }
 

@@ -11,7 +11,7 @@
 
 namespace lbbench {
 
-enum class Command { compare, run, list };
+enum class Command { compare, run, list, report };
 enum class Work { sleep, cpu };
 enum class WorkerModel { serial, event_loop };
 
@@ -31,7 +31,10 @@ struct Options {
   std::optional<unsigned> window;
   unsigned repeat = 1;
   uint64_t seed = 1;
-  std::string json;  ///< a path, "-" for standard output, empty for none
+  std::string json;          ///< a path, "-" for standard output, empty for none
+  std::string csv;           ///< the same
+  std::string command_line;  ///< as it was given, to repeat it
+  std::string file;          ///< report: results to read
 
   double duration_of(const Scenario& scenario) const;
   double utilization_of(const Scenario& scenario) const;

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "histogram.hh"
 #include "statistics.hh"
 
 namespace lbbench {
@@ -22,6 +23,7 @@ struct Lost {
 struct CpuPerConnection {
   double workers_us = 0;  ///< under --work cpu the service itself is part of it
   double primary_us = 0;
+  double generator_us = 0;  ///< of what makes the connections, which has the same CPUs
 };
 
 /// How well the generator kept up: if badly, the other figures say little about the server.
@@ -74,7 +76,9 @@ struct RunResult {
   Lost lost;
   double throughput_per_s = 0;
   Latency latency;
+  Histogram histogram;           ///< of the same latencies
   std::optional<Latency> ideal;  ///< open loop only
+  Histogram ideal_histogram;
   Share share;
   CpuPerConnection cpu;
   GeneratorHealth generator;

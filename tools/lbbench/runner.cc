@@ -216,7 +216,7 @@ class Run {
     result.crashed_workers = report.crashed_workers;
     if (plan_.scenario.load == Load::open) {
       if (utilization_ > 0) result.utilization = utilization_;
-      result.ideal = measure_ideal(trace_, counted, fleet_);
+      measure_ideal(trace_, counted, fleet_, result);
     }
     const auto all = records_->all();
     const uint32_t last_id = report.worker_ids[report.workers - 1];
@@ -232,6 +232,7 @@ class Run {
       const double ns_per_us = 1e3 * static_cast<double>(answered);
       result.cpu.workers_us = static_cast<double>(workers_ns) / ns_per_us;
       result.cpu.primary_us = static_cast<double>(primary_ns) / ns_per_us;
+      result.cpu.generator_us = static_cast<double>(generators_ns) / ns_per_us;
     }
     return result;
   }

@@ -24,6 +24,7 @@ Latency summarize(std::vector<uint64_t> latencies_ns) {
           .p90 = at_ms(90),
           .p99 = at_ms(99),
           .p99_9 = at_ms(99.9),
+          .p99_99 = at_ms(99.99),
           .max = at_ms(100)};
 }
 

@@ -14,6 +14,7 @@ struct Latency {
   double p90 = 0;
   double p99 = 0;
   double p99_9 = 0;
+  double p99_99 = 0;
   double max = 0;
 };
 
