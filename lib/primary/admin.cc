@@ -48,6 +48,11 @@ std::string Cluster::Impl::administer(std::string_view line) {
       return admit_drain(request);
     case AdminRequest::Verb::roll:
       return admit_roll(request);
+    case AdminRequest::Verb::scale: {
+      if (request.workers == 0) return refusal("scale to 0 workers (allowed: 1 and up)");
+      const auto asked = scale(request.workers);
+      return asked ? begin_answer(true).end_object().take() : refusal(asked.error().message());
+    }
     case AdminRequest::Verb::policy:
       return admit_policy(request);
   }

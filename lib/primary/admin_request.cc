@@ -8,7 +8,7 @@ namespace lb {
 namespace {
 
 constexpr size_t kWordsMax = 8;
-constexpr const char* kVerbs = "status, drain, roll, policy";
+constexpr const char* kVerbs = "status, drain, roll, scale, policy";
 
 std::vector<std::string_view> split(std::string_view line) {
   std::vector<std::string_view> words;
@@ -52,6 +52,15 @@ std::variant<AdminRequest, std::string> parse_roll(const std::vector<std::string
   return request;
 }
 
+std::variant<AdminRequest, std::string> parse_scale(const std::vector<std::string_view>& words) {
+  if (words.size() != 3) return "scale takes a number of workers";
+  AdminRequest request{AdminRequest::Verb::scale};
+  const auto workers = number<unsigned>(words[2]);
+  if (!workers) return quoted(words[2]) + " is no number of workers";
+  request.workers = *workers;
+  return request;
+}
+
 std::variant<AdminRequest, std::string> parse_policy(const std::vector<std::string_view>& words, std::string_view line) {
   if (words.size() < 3) return "policy takes a policy and, if you like, an endpoint";
   AdminRequest request{AdminRequest::Verb::policy};
@@ -74,6 +83,7 @@ std::variant<AdminRequest, std::string> parse_admin_request(std::string_view lin
   }
   if (verb == "drain") return parse_drain(words);
   if (verb == "roll") return parse_roll(words);
+  if (verb == "scale") return parse_scale(words);
   if (verb == "policy") return parse_policy(words, line);
   return "unknown request " + quoted(verb) + "; one of: " + kVerbs;
 }

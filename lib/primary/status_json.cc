@@ -88,7 +88,7 @@ void write_status(JsonWriter& json, const Status& status) {
   for (const auto& endpoint : status.endpoints) write(json, endpoint);
   json.end_array().key("workers").begin_array();
   for (const auto& worker : status.workers) write(json, worker);
-  json.end_array().member("generation", status.generation).key("roll");
+  json.end_array().member("scaling", status.scaling).member("generation", status.generation).key("roll");
   write(json, status.roll);
 }
 

@@ -7,7 +7,7 @@
 
 namespace lb {
 
-/// The members "endpoints", "workers", "generation" and "roll" of the object that is open, with the names that <lb/status.hh> gives.
+/// The members "endpoints", "workers", "scaling", "generation" and "roll" of the object that is open, with the names that <lb/status.hh> gives.
 void write_status(JsonWriter& json, const Status& status);
 
 }  // namespace lb

@@ -36,6 +36,19 @@ TEST(RollProgress, end_of_an_earlier_roll_is_not_its_own) {
   EXPECT_EQ(roll_progress(rolling("running", 4), 3).state, State::failed);
 }
 
+TEST(ScaleProgress, ends_when_so_many_listen_and_nobody_drains) {
+  auto snapshot = sample();  // one listens, one drains, one starts
+  EXPECT_EQ(scale_progress(snapshot, 1).state, State::running);
+  snapshot.workers[1].state = "listening";
+  EXPECT_EQ(scale_progress(snapshot, 2).state, State::done);
+  EXPECT_EQ(scale_progress(snapshot, 3).state, State::running);
+  snapshot.scaling = "to 2 workers: no slot";
+  EXPECT_EQ(scale_progress(snapshot, 2).state, State::running);
+  EXPECT_NE(scale_progress(snapshot, 2).text.find("no slot"), std::string::npos);
+  snapshot.primary.state = "draining";
+  EXPECT_EQ(scale_progress(snapshot, 2).state, State::failed);
+}
+
 TEST(PolicyProgress, change_runs_until_none_of_the_endpoints_meant_changes) {
   auto snapshot = sample();
   EXPECT_EQ(policy_progress(snapshot, "").state, State::done);

@@ -153,6 +153,20 @@ TEST(Admin, roll_replaces_every_worker_and_tells_its_generation) {
   cluster.expect_clean_shutdown();
 }
 
+TEST(Admin, scale_starts_workers_and_lets_them_leave) {
+  const Folder folder;
+  const auto path = folder.path("admin");
+  TestCluster cluster("shared", at(path));
+  ASSERT_TRUE(cluster.start(1, Style::blocking));
+  EXPECT_EQ(ask(cluster, path, "lb/1 scale 3"), "{\"lb\":1,\"ok\":true}\n");
+  EXPECT_TRUE(cluster.wait_until("three to listen", [&] { return cluster.endpoint().workers.size() == 3; }));
+  EXPECT_EQ(ask(cluster, path, "lb/1 scale 1"), "{\"lb\":1,\"ok\":true}\n");
+  EXPECT_TRUE(cluster.wait_until("two to leave", [&] { return cluster->workers().size() == 1; }));
+  for (const char* wrong : {"", "0", "-1", "x", "100000", "1 1"})
+    expect_refused(ask(cluster, path, std::string("lb/1 scale ") + wrong), "");
+  cluster.expect_clean_shutdown();
+}
+
 TEST(Admin, policy_changes_that_of_one_endpoint_or_of_all) {
   const Folder folder;
   const auto path = folder.path("admin");
@@ -265,7 +279,7 @@ TEST(Admin, nonsense_is_refused_and_says_what_is_allowed) {
   expect_refused(ask(cluster, path, ""), "lb/1");
   expect_refused(ask(cluster, path, "lb/2 status"), "lb/1");
   expect_refused(ask(cluster, path, "GET / HTTP/1.1\r"), "lb/1");
-  expect_refused(ask(cluster, path, "lb/1"), "one of: status, drain, roll, policy");
+  expect_refused(ask(cluster, path, "lb/1"), "one of: status, drain, roll, scale, policy");
   expect_refused(ask(cluster, path, "lb/1 reboot"), "reboot");
   expect_refused(ask(cluster, path, "lb/1 status now"), "no argument");
   for (const char* worker : {"", "0", "-1", "x", "4294967296", "1 -1", "1 x", "1 4294967296", "1 1 1"})

@@ -116,6 +116,14 @@ workers_are 3 || fail "after a roll: $("$lbctl" status)"
 "$lbctl" roll --no-wait --parallel 2 || fail "roll --no-wait: $?"
 soon workers_are 4
 
+expect 2 'N' scale
+expect 2 '"0" is not a number' scale 0
+expect 1 '' scale 60000
+expect 0 '3 of 3 workers listen' scale 3
+soon workers_listen 3
+expect 0 '2 of 2 workers listen' scale 2
+soon workers_listen 2
+
 expect 2 'one of: auto' policy fastest
 expect 2 'POLICY' policy
 expect 1 "one of: $address" policy tcp://127.0.0.1:1 shared

@@ -22,6 +22,8 @@ void follow(const Primary& primary, const std::function<Progress(const Snapshot&
 
 /// A rolling restart to that generation.
 Progress roll_progress(const Snapshot& snapshot, uint32_t generation);
+/// A change of the number of workers. Those that leave may still drain at its end.
+Progress scale_progress(const Snapshot& snapshot, unsigned workers);
 /// A change of policy, of that endpoint or, if it is empty, of all.
 Progress policy_progress(const Snapshot& snapshot, const std::string& endpoint);
 

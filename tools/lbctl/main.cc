@@ -37,6 +37,7 @@ struct Arguments {
   std::optional<double> deadline_s;
   std::optional<unsigned> parallel;
   bool no_wait = false;
+  unsigned workers = 0;
   std::vector<std::string> words;
 };
 
@@ -81,6 +82,12 @@ void roll(const Arguments& given) {
   const auto primary = primary_of(given);
   const auto generation = primary.ask(given.parallel ? fmt::format("roll {}", *given.parallel) : "roll").value("generation", 0U);
   if (!given.no_wait) follow(primary, [=](const Snapshot& snapshot) { return roll_progress(snapshot, generation); });
+}
+
+void scale(const Arguments& given) {
+  const auto primary = primary_of(given);
+  (void)primary.ask(fmt::format("scale {}", given.workers));
+  if (!given.no_wait) follow(primary, [&](const Snapshot& snapshot) { return scale_progress(snapshot, given.workers); });
 }
 
 void set_policy(const Arguments& given) {
@@ -128,6 +135,11 @@ void add_commands(CLI::App& app, Arguments& given, int& code) {
       ->check(within(1U, 1U << 16));
   add_waiting(*roll_command, given);
   roll_command->final_callback([&] { roll(given); });
+
+  auto* scale_command = app.add_subcommand("scale", "Start more workers, or let some finish and leave");
+  scale_command->add_option("N", given.workers, "How many there are to be")->required()->check(within(1U, 1U << 16));
+  add_waiting(*scale_command, given);
+  scale_command->final_callback([&] { scale(given); });
 
   auto* policy = app.add_subcommand("policy", "Change the policy of one endpoint, or of all, while it serves; nothing is lost");
   policy

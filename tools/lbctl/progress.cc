@@ -20,6 +20,22 @@ Progress roll_progress(const Snapshot& snapshot, uint32_t generation) {
   return {State::running, fmt::format("{}, {} starting, {} old ones drain", text, roll.starting, roll.draining)};
 }
 
+Progress scale_progress(const Snapshot& snapshot, unsigned workers) {
+  using State = Progress::State;
+  if (snapshot.primary.state != "serving") return {State::failed, "the cluster shuts down"};
+  unsigned listening = 0;
+  unsigned draining = 0;
+  for (const auto& worker : snapshot.workers) {
+    if (worker.kind == "primary") continue;
+    listening += worker.state == "listening" ? 1 : 0;
+    draining += worker.state == "draining" ? 1 : 0;
+  }
+  auto text = fmt::format("{} of {} workers listen, {} drain", listening, workers, draining);
+  if (snapshot.scaling.empty() && listening == workers && draining == 0) return {State::done, std::move(text)};
+  if (!snapshot.scaling.empty()) text += "; scaling " + snapshot.scaling;
+  return {State::running, std::move(text)};
+}
+
 Progress policy_progress(const Snapshot& snapshot, const std::string& endpoint) {
   using State = Progress::State;
   Progress progress{State::done, ""};

@@ -16,7 +16,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(PrimaryStatus, pid, version, sta
 
 Snapshot Snapshot::parse(const nlohmann::json& answer) {
   return {answer.at("primary").get<PrimaryStatus>(), answer.at("endpoints").get<std::vector<Endpoint>>(),
-          answer.at("workers").get<std::vector<Worker>>(), answer.value("roll", Roll{})};
+          answer.at("workers").get<std::vector<Worker>>(), answer.value("roll", Roll{}), answer.value("scaling", "")};
 }
 
 const Load* Endpoint::find(uint32_t worker) const {

@@ -72,6 +72,7 @@ struct Snapshot {
   std::vector<Endpoint> endpoints;
   std::vector<Worker> workers;
   Roll roll;
+  std::string scaling;  ///< a change of the number of workers that is not made yet
 
   /// Throws nlohmann::json::exception when it is no status.
   static Snapshot parse(const nlohmann::json& answer);
