@@ -25,6 +25,8 @@ JsonWriter begin_answer(bool ok) {
 
 std::string refusal(std::string_view why) { return begin_answer(false).member("error", why).end_object().take(); }
 
+std::string refuse_worker(uint32_t id) { return refusal("there is no worker " + std::to_string(id)); }
+
 }  // namespace
 
 Result<void> Cluster::Impl::open_admin_socket() noexcept {
@@ -53,6 +55,11 @@ std::string Cluster::Impl::administer(std::string_view line) {
       const auto asked = scale(request.workers);
       return asked ? begin_answer(true).end_object().take() : refusal(asked.error().message());
     }
+    case AdminRequest::Verb::weight: {
+      if (find(request.worker) == nullptr) return refuse_worker(request.worker);
+      const auto set = set_weight(request.worker, request.weight);
+      return set ? begin_answer(true).end_object().take() : refusal(set.error().message());
+    }
     case AdminRequest::Verb::policy:
       return admit_policy(request);
   }
@@ -60,7 +67,7 @@ std::string Cluster::Impl::administer(std::string_view line) {
 }
 
 std::string Cluster::Impl::admit_drain(const AdminRequest& request) {
-  if (find(request.worker) == nullptr) return refusal("there is no worker " + std::to_string(request.worker));
+  if (find(request.worker) == nullptr) return refuse_worker(request.worker);
   auto drained = drain(request.worker, request.deadline.value_or(options_.drain_deadline));
   return drained ? begin_answer(true).end_object().take() : refusal(drained.error().message());
 }

@@ -8,7 +8,7 @@ namespace lb {
 namespace {
 
 constexpr size_t kWordsMax = 8;
-constexpr const char* kVerbs = "status, drain, roll, scale, policy";
+constexpr const char* kVerbs = "status, drain, roll, scale, weight, policy";
 
 std::vector<std::string_view> split(std::string_view line) {
   std::vector<std::string_view> words;
@@ -61,6 +61,18 @@ std::variant<AdminRequest, std::string> parse_scale(const std::vector<std::strin
   return request;
 }
 
+std::variant<AdminRequest, std::string> parse_weight(const std::vector<std::string_view>& words) {
+  if (words.size() != 4) return "weight takes a worker's id and a weight";
+  AdminRequest request{AdminRequest::Verb::weight};
+  const auto worker = number<uint32_t>(words[2]);
+  if (!worker) return quoted(words[2]) + " is no worker's id";
+  const auto weight = number<uint16_t>(words[3]);
+  if (!weight || *weight == 0) return quoted(words[3]) + " is no weight (1 to 65535)";
+  request.worker = *worker;
+  request.weight = *weight;
+  return request;
+}
+
 std::variant<AdminRequest, std::string> parse_policy(const std::vector<std::string_view>& words, std::string_view line) {
   if (words.size() < 3) return "policy takes a policy and, if you like, an endpoint";
   AdminRequest request{AdminRequest::Verb::policy};
@@ -84,6 +96,7 @@ std::variant<AdminRequest, std::string> parse_admin_request(std::string_view lin
   if (verb == "drain") return parse_drain(words);
   if (verb == "roll") return parse_roll(words);
   if (verb == "scale") return parse_scale(words);
+  if (verb == "weight") return parse_weight(words);
   if (verb == "policy") return parse_policy(words, line);
   return "unknown request " + quoted(verb) + "; one of: " + kVerbs;
 }

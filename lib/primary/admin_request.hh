@@ -16,15 +16,17 @@ namespace lb {
 ///     lb/1 drain WORKER [DEADLINE_MS]
 ///     lb/1 roll [AT_ONCE]
 ///     lb/1 scale WORKERS
+///     lb/1 weight WORKER WEIGHT
 ///     lb/1 policy POLICY [ENDPOINT]    (the rest of the line: a path may have blanks)
 struct AdminRequest {
-  enum class Verb { status, drain, roll, scale, policy };
+  enum class Verb { status, drain, roll, scale, weight, policy };
 
   Verb verb{};
   uint32_t worker = 0;
   std::optional<std::chrono::milliseconds> deadline{};
   std::optional<unsigned> at_once{};
   unsigned workers = 0;
+  uint16_t weight = 0;
   std::string policy{};
   std::string endpoint{};  ///< empty: all
 };

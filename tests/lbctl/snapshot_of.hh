@@ -22,7 +22,7 @@ inline nlohmann::json sample_answer() {
        "outcomes":{"picked":40,"known":160,"stray":0},
        "workers":[{"worker":1,"slot":0,"accepted":200,"backlog":4096,"picks":40,"hung":false}]}],
     "workers":[{"id":1,"pid":101,"slot":0,"state":"listening","kind":"forked","in_flight":5,"accepted":1200,"connected":true},
-               {"id":2,"pid":102,"slot":1,"state":"draining","kind":"forked","in_flight":1,"accepted":200,"connected":true},
+               {"id":2,"pid":102,"slot":1,"state":"draining","kind":"forked","in_flight":1,"accepted":200,"connected":true,"weight":3},
                {"id":3,"pid":103,"slot":2,"state":"online","kind":"forked","in_flight":0,"accepted":0,"connected":true}]})");
 }
 

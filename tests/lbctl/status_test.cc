@@ -17,8 +17,8 @@ TEST(StatusText, says_what_was_asked_for_what_is_in_force_how_and_why) {
 TEST(StatusText, shows_each_worker_of_each_endpoint_and_those_of_none) {
   const auto text = status_text(sample());
   expect_contains(text, "primary 100, liblb 0.1.0, serving, 3 workers");
-  expect_contains(text, "       1      101  listening          5         1000         2         1002  -\n");
-  expect_contains(text, "       2      102  draining           1          200         0          200  hung\n");
+  expect_contains(text, "       1      101 listening         5       1000        2       1002      1 -\n");
+  expect_contains(text, "       2      102 draining          1        200        0        200      3 hung\n");
   expect_contains(text, "worker 3, pid 103, online: on no endpoint");
 }
 

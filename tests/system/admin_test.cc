@@ -167,6 +167,21 @@ TEST(Admin, scale_starts_workers_and_lets_them_leave) {
   cluster.expect_clean_shutdown();
 }
 
+TEST(Admin, weight_is_set_and_told) {
+  const Folder folder;
+  const auto path = folder.path("admin");
+  TestCluster cluster("shared", at(path));
+  ASSERT_TRUE(cluster.start(2, Style::blocking));
+  EXPECT_EQ(ask(cluster, path, "lb/1 weight 2 40"), "{\"lb\":1,\"ok\":true}\n");
+  EXPECT_EQ(cluster.worker(1).weight, 1u);
+  EXPECT_EQ(cluster.worker(2).weight, 40u);
+  expect_contains(ask(cluster, path, "lb/1 status"), R"("weight":40)");
+  for (const char* wrong : {"", "2", "2 0", "2 -1", "2 65536", "2 x", "9 1", "x 1", "2 1 1"})
+    expect_refused(ask(cluster, path, std::string("lb/1 weight ") + wrong), "");
+  EXPECT_EQ(cluster.worker(2).weight, 40u);
+  cluster.expect_clean_shutdown();
+}
+
 TEST(Admin, policy_changes_that_of_one_endpoint_or_of_all) {
   const Folder folder;
   const auto path = folder.path("admin");
@@ -279,7 +294,7 @@ TEST(Admin, nonsense_is_refused_and_says_what_is_allowed) {
   expect_refused(ask(cluster, path, ""), "lb/1");
   expect_refused(ask(cluster, path, "lb/2 status"), "lb/1");
   expect_refused(ask(cluster, path, "GET / HTTP/1.1\r"), "lb/1");
-  expect_refused(ask(cluster, path, "lb/1"), "one of: status, drain, roll, scale, policy");
+  expect_refused(ask(cluster, path, "lb/1"), "one of: status, drain, roll, scale, weight, policy");
   expect_refused(ask(cluster, path, "lb/1 reboot"), "reboot");
   expect_refused(ask(cluster, path, "lb/1 status now"), "no argument");
   for (const char* worker : {"", "0", "-1", "x", "4294967296", "1 -1", "1 x", "1 4294967296", "1 1 1"})

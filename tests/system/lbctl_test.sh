@@ -116,6 +116,13 @@ workers_are 3 || fail "after a roll: $("$lbctl" status)"
 "$lbctl" roll --no-wait --parallel 2 || fail "roll --no-wait: $?"
 soon workers_are 4
 
+expect 2 '"0" is not a number' weight 2 0
+expect 2 'W is required' weight 2
+expect 1 'no worker 77' weight 77 2
+worker=$("$lbctl" status | awk '$3 == "listening" { print $1; exit }')
+expect 0 "worker $worker has weight 3" weight "$worker" 3
+"$lbctl" metrics | grep -qx "liblb_worker_weight{worker=\"$worker\"} 3" || fail "weight: $("$lbctl" metrics)"
+
 expect 2 'N' scale
 expect 2 '"0" is not a number' scale 0
 expect 1 '' scale 60000

@@ -38,6 +38,7 @@ struct Arguments {
   std::optional<unsigned> parallel;
   bool no_wait = false;
   unsigned workers = 0;
+  unsigned weight = 0;
   std::vector<std::string> words;
 };
 
@@ -90,6 +91,11 @@ void scale(const Arguments& given) {
   if (!given.no_wait) follow(primary, [&](const Snapshot& snapshot) { return scale_progress(snapshot, given.workers); });
 }
 
+void set_weight(const Arguments& given) {
+  (void)primary_of(given).ask(fmt::format("weight {} {}", given.worker, given.weight));
+  fmt::print("worker {} has weight {}\n", given.worker, given.weight);
+}
+
 void set_policy(const Arguments& given) {
   const auto primary = primary_of(given);
   const std::string endpoint = given.words.size() == 2 ? given.words.front() : "";
@@ -101,6 +107,12 @@ void set_policy(const Arguments& given) {
 std::string check_policy(const std::vector<std::string>& words) {
   const auto policy = lb::Policy::parse(words.back());
   return policy ? "" : fmt::format("unknown policy \"{}\"; one of: {}", words.back(), lb::policy_names());
+}
+
+void add_worker(CLI::App& command, Arguments& given) {
+  command.add_option("WORKER", given.worker, "Its id, as status shows it")
+      ->required()
+      ->check(within(1U, std::numeric_limits<uint32_t>::max()));
 }
 
 void add_waiting(CLI::App& command, Arguments& given) {
@@ -120,9 +132,7 @@ void add_commands(CLI::App& app, Arguments& given, int& code) {
   top->final_callback([&] { show(given, code); });
 
   auto* drain_command = app.add_subcommand("drain", "Let one worker finish what it has and leave; it is not replaced");
-  drain_command->add_option("WORKER", given.worker, "Its id, as status shows it")
-      ->required()
-      ->check(within(1U, std::numeric_limits<uint32_t>::max()));
+  add_worker(*drain_command, given);
   drain_command->add_option("--deadline", given.deadline_s, "Seconds after which it is killed (default: the server's)")
       ->type_name("S")
       ->check(within(0.0, 1e6));
@@ -140,6 +150,11 @@ void add_commands(CLI::App& app, Arguments& given, int& code) {
   scale_command->add_option("N", given.workers, "How many there are to be")->required()->check(within(1U, 1U << 16));
   add_waiting(*scale_command, given);
   scale_command->final_callback([&] { scale(given); });
+
+  auto* weight = app.add_subcommand("weight", "What a worker can take, in relation to the others, where connections go by load");
+  add_worker(*weight, given);
+  weight->add_option("W", given.weight, "1 to 65535; each has 1 at first")->required()->check(within(1U, 65535U));
+  weight->final_callback([&] { set_weight(given); });
 
   auto* policy = app.add_subcommand("policy", "Change the policy of one endpoint, or of all, while it serves; nothing is lost");
   policy

@@ -129,6 +129,8 @@ void add_workers(Exposition& out, const Snapshot& snapshot) {
   out.metric("liblb_worker_in_flight_connections", "gauge",
              "Connections that the worker has taken and not yet closed, of all endpoints.");
   for (const auto& worker : snapshot.workers) out.sample({{"worker", std::to_string(worker.id)}}, double(worker.in_flight));
+  out.metric("liblb_worker_weight", "gauge", "What the worker can take, in relation to the others.");
+  for (const auto& worker : snapshot.workers) out.sample({{"worker", std::to_string(worker.id)}}, double(worker.weight));
   for (const auto& metric : kOfLoad) {
     out.metric(metric.name, metric.type, metric.help);
     for (const auto& endpoint : snapshot.endpoints)

@@ -10,7 +10,7 @@ namespace lbctl {
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(Load, worker, accepted, backlog, picks, hung)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(Endpoint, asked, address, requested, effective, rung, reason, changing, not_changed,
                                                 queued, queue_age_ms, lost, retried, bad_picks, outcomes, workers)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(Worker, id, pid, slot, state, kind, in_flight, accepted, generation)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(Worker, id, pid, slot, state, kind, in_flight, accepted, generation, weight)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(Roll, state, generation, total, replaced, starting, draining, reason)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(PrimaryStatus, pid, version, state, now_ms)
 

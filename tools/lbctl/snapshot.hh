@@ -48,6 +48,7 @@ struct Worker {
   uint64_t in_flight = 0;
   uint64_t accepted = 0;
   uint32_t generation = 0;
+  unsigned weight = 1;
 };
 
 struct Roll {

@@ -20,13 +20,14 @@ void add_endpoint(std::string& text, const Endpoint& endpoint, const Snapshot& s
     fmt::format_to(out, "{}{} {}", before, name, count);
     before = ", ";
   }
-  fmt::format_to(out, "\n  {:>6} {:>8}  {:<10} {:>9} {:>12} {:>9} {:>12}  {}\n", "WORKER", "PID", "STATE", "IN FLIGHT", "ACCEPTED",
-                 "BACKLOG", "PICKS", "HUNG");
+  constexpr const char* kRow = "  {:>6} {:>8} {:<9} {:>9} {:>10} {:>8} {:>10} {:>6} {}\n";
+  fmt::format_to(out, "\n");
+  fmt::format_to(out, kRow, "WORKER", "PID", "STATE", "IN FLIGHT", "ACCEPTED", "BACKLOG", "PICKS", "WEIGHT", "HUNG");
   for (const auto& load : endpoint.workers) {
     const Worker* worker = snapshot.find(load.worker);
     if (worker == nullptr) continue;
-    fmt::format_to(out, "  {:>6} {:>8}  {:<10} {:>9} {:>12} {:>9} {:>12}  {}\n", load.worker, worker->pid, worker->state,
-                   worker->in_flight, load.accepted, load.backlog, load.picks, load.hung ? "hung" : "-");
+    fmt::format_to(out, kRow, load.worker, worker->pid, worker->state, worker->in_flight, load.accepted, load.backlog, load.picks,
+                   worker->weight, load.hung ? "hung" : "-");
   }
 }
 
