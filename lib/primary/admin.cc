@@ -24,6 +24,9 @@ JsonWriter begin_answer(bool ok) {
 }
 
 std::string refusal(std::string_view why) { return begin_answer(false).member("error", why).end_object().take(); }
+std::string done_or_refused(const Result<void>& done) {
+  return done ? begin_answer(true).end_object().take() : refusal(done.error().message());
+}
 
 std::string refuse_worker(uint32_t id) { return refusal("there is no worker " + std::to_string(id)); }
 
@@ -50,16 +53,13 @@ std::string Cluster::Impl::administer(std::string_view line) {
       return admit_drain(request);
     case AdminRequest::Verb::roll:
       return admit_roll(request);
-    case AdminRequest::Verb::scale: {
-      if (request.workers == 0) return refusal("scale to 0 workers (allowed: 1 and up)");
-      const auto asked = scale(request.workers);
-      return asked ? begin_answer(true).end_object().take() : refusal(asked.error().message());
-    }
-    case AdminRequest::Verb::weight: {
+    case AdminRequest::Verb::scale:
+      return admit_scale(request);
+    case AdminRequest::Verb::weight:
       if (find(request.worker) == nullptr) return refuse_worker(request.worker);
-      const auto set = set_weight(request.worker, request.weight);
-      return set ? begin_answer(true).end_object().take() : refusal(set.error().message());
-    }
+      return done_or_refused(set_weight(request.worker, request.weight));
+    case AdminRequest::Verb::upgrade:
+      return admit_upgrade();
     case AdminRequest::Verb::policy:
       return admit_policy(request);
   }
@@ -68,8 +68,22 @@ std::string Cluster::Impl::administer(std::string_view line) {
 
 std::string Cluster::Impl::admit_drain(const AdminRequest& request) {
   if (find(request.worker) == nullptr) return refuse_worker(request.worker);
-  auto drained = drain(request.worker, request.deadline.value_or(options_.drain_deadline));
-  return drained ? begin_answer(true).end_object().take() : refusal(drained.error().message());
+  return done_or_refused(drain(request.worker, request.deadline.value_or(options_.drain_deadline)));
+}
+
+/// What clients make up does not get into errors: their texts are kept (sys/error).
+std::string Cluster::Impl::admit_scale(const AdminRequest& request) {
+  const unsigned most = scoreboard_.slots() / 2;
+  if (request.workers == 0 || request.workers > most)
+    return refusal("scale to " + std::to_string(request.workers) + " workers (allowed: 1 to " + std::to_string(most) +
+                   "; see Options::workers_max)");
+  return done_or_refused(scale(request.workers));
+}
+
+/// The answer tells the new primary's pid, by which the status knows this upgrade.
+std::string Cluster::Impl::admit_upgrade() {
+  if (auto begun = upgrade({}); !begun) return refusal(begun.error().message());
+  return begin_answer(true).member("pid", static_cast<uint64_t>(upgrade_.pid)).end_object().take();
 }
 
 /// The answer tells the generation by which this roll is known in the status; it begins later.
@@ -95,8 +109,7 @@ std::string Cluster::Impl::admit_policy(const AdminRequest& request) {
     }
     if (!only) return refusal("there is no endpoint \"" + request.endpoint + "\"; one of: " + others);
   }
-  auto set = set_policy(Policy::parse(request.policy).value(), only ? &*only : nullptr);
-  return set ? begin_answer(true).end_object().take() : refusal(set.error().message());
+  return done_or_refused(set_policy(Policy::parse(request.policy).value(), only ? &*only : nullptr));
 }
 
 std::string Cluster::Impl::tell_status() const {

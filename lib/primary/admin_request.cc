@@ -8,7 +8,7 @@ namespace lb {
 namespace {
 
 constexpr size_t kWordsMax = 8;
-constexpr const char* kVerbs = "status, drain, roll, scale, weight, policy";
+constexpr const char* kVerbs = "status, drain, roll, scale, weight, policy, upgrade";
 
 std::vector<std::string_view> split(std::string_view line) {
   std::vector<std::string_view> words;
@@ -97,6 +97,10 @@ std::variant<AdminRequest, std::string> parse_admin_request(std::string_view lin
   if (verb == "roll") return parse_roll(words);
   if (verb == "scale") return parse_scale(words);
   if (verb == "weight") return parse_weight(words);
+  if (verb == "upgrade") {
+    if (words.size() != 2) return "upgrade takes no argument";
+    return AdminRequest{AdminRequest::Verb::upgrade};
+  }
   if (verb == "policy") return parse_policy(words, line);
   return "unknown request " + quoted(verb) + "; one of: " + kVerbs;
 }

@@ -18,8 +18,9 @@ namespace lb {
 ///     lb/1 scale WORKERS
 ///     lb/1 weight WORKER WEIGHT
 ///     lb/1 policy POLICY [ENDPOINT]    (the rest of the line: a path may have blanks)
+///     lb/1 upgrade
 struct AdminRequest {
-  enum class Verb { status, drain, roll, scale, weight, policy };
+  enum class Verb { status, drain, roll, scale, weight, policy, upgrade };
 
   Verb verb{};
   uint32_t worker = 0;

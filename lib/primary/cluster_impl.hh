@@ -135,6 +135,8 @@ class LB_HIDDEN Cluster::Impl {
   std::string tell_status() const;
   std::string admit_drain(const AdminRequest& request);
   std::string admit_roll(const AdminRequest& request);
+  std::string admit_scale(const AdminRequest& request);
+  std::string admit_upgrade();
   std::string admit_policy(const AdminRequest& request);
   void emit(Event::Kind kind, WorkerRecord& worker, Event event = {}) noexcept;
 

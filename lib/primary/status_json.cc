@@ -29,7 +29,10 @@ void write(JsonWriter& json, const EndpointStatus& endpoint) {
       .member("queue_age_ms", endpoint.queue_age_ms)
       .member("lost", endpoint.lost)
       .member("retried", endpoint.retried)
-      .member("bad_picks", endpoint.bad_picks);
+      .member("bad_picks", endpoint.bad_picks)
+      .member("stealing", endpoint.stealing)
+      .member("strangers", endpoint.strangers)
+      .member("reattached", endpoint.reattached);
   json.key("outcomes").begin_object();
   for (const auto& outcome : endpoint.outcomes) json.member(outcome.name, outcome.count);
   json.end_object().key("workers").begin_array();
@@ -49,8 +52,9 @@ void write(JsonWriter& json, const WorkerStatus& worker) {
       .member("weight", uint32_t{worker.weight})
       .member("reported", worker.reported)
       .member("connected", worker.connected)
-      .member("generation", worker.generation)
-      .end_object();
+      .member("generation", worker.generation);
+  if (worker.cpu >= 0) json.member("cpu", static_cast<uint32_t>(worker.cpu));
+  json.end_object();
 }
 
 const char* name_of(RollStatus::State state) {
@@ -81,6 +85,30 @@ void write(JsonWriter& json, const RollStatus& roll) {
       .end_object();
 }
 
+const char* name_of(UpgradeStatus::State state) {
+  switch (state) {
+    case UpgradeStatus::State::none:
+      return "none";
+    case UpgradeStatus::State::starting:
+      return "starting";
+    case UpgradeStatus::State::taking_over:
+      return "taking_over";
+    case UpgradeStatus::State::leaving:
+      return "leaving";
+    case UpgradeStatus::State::failed:
+      return "failed";
+  }
+  return "?";
+}
+
+void write(JsonWriter& json, const UpgradeStatus& upgrade) {
+  json.begin_object()
+      .member("state", name_of(upgrade.state))
+      .member("pid", static_cast<uint64_t>(upgrade.pid))
+      .member("reason", upgrade.reason)
+      .end_object();
+}
+
 }  // namespace
 
 void write_status(JsonWriter& json, const Status& status) {
@@ -90,6 +118,8 @@ void write_status(JsonWriter& json, const Status& status) {
   for (const auto& worker : status.workers) write(json, worker);
   json.end_array().member("scaling", status.scaling).member("generation", status.generation).key("roll");
   write(json, status.roll);
+  json.key("upgrade");
+  write(json, status.upgrade);
 }
 
 }  // namespace lb

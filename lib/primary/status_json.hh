@@ -7,7 +7,8 @@
 
 namespace lb {
 
-/// The members "endpoints", "workers", "scaling", "generation" and "roll" of the object that is open, with the names that <lb/status.hh> gives.
+/// The members "endpoints", "workers", "scaling", "generation", "roll" and "upgrade" of the object that is open, with the names that
+/// <lb/status.hh> gives.
 void write_status(JsonWriter& json, const Status& status);
 
 }  // namespace lb

@@ -35,6 +35,13 @@ struct World {
   }
 };
 
+/// This program is not to be executed once more.
+bool upgrades(std::string_view said) {
+  const auto parsed = parse_admin_request(said.substr(0, said.find('\n')));
+  const auto* request = std::get_if<AdminRequest>(&parsed);
+  return request != nullptr && request->verb == AdminRequest::Verb::upgrade;
+}
+
 /// One object, as far as brackets and strings tell.
 void check(const std::string& answer) {
   if (answer.empty()) return;
@@ -68,9 +75,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   lb::fuzz::Input input(bytes, size);
   lb::UniqueFd client(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (::connect(client.get(), world.address.address(), world.address.length()) != 0) std::abort();
-  const unsigned pieces = 1 + input.below(lb::kMostPieces);
-  for (unsigned i = 0; i < pieces; ++i) {
-    const auto piece = i + 1 < pieces ? input.text(input.below(16)) : input.text(size);
+  std::vector<std::string> pieces(1 + input.below(lb::kMostPieces));
+  std::string said;
+  for (auto& piece : pieces) said += piece = input.text(&piece == &pieces.back() ? size : input.below(16));
+  if (lb::upgrades(said)) return 0;
+  for (const auto& piece : pieces) {
     (void)::send(client.get(), piece.data(), piece.size(), MSG_NOSIGNAL);
     world.turn();
   }

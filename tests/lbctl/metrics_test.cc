@@ -25,6 +25,10 @@ TEST(Metrics, figures_are_in_base_units_and_carry_endpoint_and_worker) {
   EXPECT_TRUE(has_line(text, R"(liblb_worker_hung{endpoint="tcp://127.0.0.1:80",worker="2"} 1)")) << text;
   EXPECT_TRUE(has_line(text, R"(liblb_worker_in_flight_connections{worker="1"} 5)")) << text;
   EXPECT_TRUE(has_line(text, R"(liblb_worker_weight{worker="2"} 3)")) << text;
+  EXPECT_TRUE(has_line(text, R"(liblb_worker_reported_connections{worker="2"} 250)")) << text;
+  EXPECT_TRUE(has_line(text, R"(liblb_endpoint_strangers{endpoint="tcp://127.0.0.1:80"} 2)")) << text;
+  EXPECT_TRUE(has_line(text, R"(liblb_endpoint_reattached_total{endpoint="tcp://127.0.0.1:80"} 5)")) << text;
+  EXPECT_TRUE(has_line(text, R"(liblb_endpoint_stealing{endpoint="tcp://127.0.0.1:80"} 1)")) << text;
   EXPECT_TRUE(has_line(text, R"(liblb_workers{state="listening"} 1)")) << text;
   EXPECT_TRUE(has_line(text, R"(liblb_workers{state="spawned"} 0)")) << text;
 }

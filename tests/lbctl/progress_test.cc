@@ -49,6 +49,19 @@ TEST(ScaleProgress, ends_when_so_many_listen_and_nobody_drains) {
   EXPECT_EQ(scale_progress(snapshot, 2).state, State::failed);
 }
 
+TEST(UpgradeProgress, ends_when_the_new_primary_answers) {
+  auto snapshot = sample();
+  snapshot.upgrade = {"starting", 200, ""};
+  EXPECT_EQ(upgrade_progress(snapshot, 200).state, State::running);
+  snapshot.upgrade.state = "failed";
+  snapshot.upgrade.reason = "it exited with code 1";
+  EXPECT_EQ(upgrade_progress(snapshot, 200).state, State::failed);
+  EXPECT_NE(upgrade_progress(snapshot, 200).text.find("exited with code 1"), std::string::npos);
+  EXPECT_EQ(upgrade_progress(snapshot, 199).state, State::failed) << "another one's";
+  snapshot.primary.pid = 200;
+  EXPECT_EQ(upgrade_progress(snapshot, 200).state, State::done);
+}
+
 TEST(PolicyProgress, change_runs_until_none_of_the_endpoints_meant_changes) {
   auto snapshot = sample();
   EXPECT_EQ(policy_progress(snapshot, "").state, State::done);

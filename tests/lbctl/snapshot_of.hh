@@ -14,7 +14,7 @@ inline nlohmann::json sample_answer() {
     "endpoints":[
       {"asked":"tcp://127.0.0.1:0","address":"tcp://127.0.0.1:80","requested":"auto","effective":"round-robin:cyclic",
        "rung":"epoll","reason":"io_uring_setup: \"no\\way\"","queued":7,"queue_age_ms":1500,"lost":3,"retried":4,"bad_picks":0,
-       "outcomes":{},
+       "stealing":true,"strangers":2,"reattached":5,"outcomes":{},
        "workers":[{"worker":1,"slot":0,"accepted":1000,"backlog":2,"picks":1002,"hung":false},
                   {"worker":2,"slot":1,"accepted":200,"backlog":0,"picks":200,"hung":true}]},
       {"asked":"udp://127.0.0.1:53","address":"udp://127.0.0.1:53","requested":"auto","effective":"reuseport:least-loaded",
@@ -22,7 +22,8 @@ inline nlohmann::json sample_answer() {
        "outcomes":{"picked":40,"known":160,"stray":0},
        "workers":[{"worker":1,"slot":0,"accepted":200,"backlog":4096,"picks":40,"hung":false}]}],
     "workers":[{"id":1,"pid":101,"slot":0,"state":"listening","kind":"forked","in_flight":5,"accepted":1200,"connected":true},
-               {"id":2,"pid":102,"slot":1,"state":"draining","kind":"forked","in_flight":1,"accepted":200,"connected":true,"weight":3},
+               {"id":2,"pid":102,"slot":1,"state":"draining","kind":"forked","in_flight":1,"accepted":200,"connected":true,"weight":3,
+                "reported":250},
                {"id":3,"pid":103,"slot":2,"state":"online","kind":"forked","in_flight":0,"accepted":0,"connected":true}]})");
 }
 

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <sstream>
+
 #include "snapshot_of.hh"
 
 namespace lbctl {
@@ -18,16 +20,38 @@ TEST(StatusText, shows_each_worker_of_each_endpoint_and_those_of_none) {
   const auto text = status_text(sample());
   expect_contains(text, "primary 100, liblb 0.1.0, serving, 3 workers");
   expect_contains(text, "       1      101 listening         5       1000        2       1002      1 -\n");
-  expect_contains(text, "       2      102 draining          1        200        0        200      3 hung\n");
+  expect_contains(text, "       2      102 draining      1+250        200        0        200      3 hung\n");
   expect_contains(text, "worker 3, pid 103, online: on no endpoint");
 }
 
 TEST(StatusText, shows_age_of_the_queue_and_outcomes_that_there_were) {
   const auto text = status_text(sample());
-  expect_contains(text, "queued 7, oldest 1500 ms; lost 3; retried 4");
+  expect_contains(text, "queued 7, oldest 1500 ms; lost 3; retried 4; strangers 2; program put back 5; idle workers steal\n");
   expect_contains(text, "queued 4096 bytes; lost 0");
   expect_contains(text, "picks by outcome: known 160, picked 40\n");
   EXPECT_EQ(text.find("stray"), std::string::npos);
+}
+
+TEST(StatusText, says_what_is_not_done_yet) {
+  auto snapshot = sample();
+  EXPECT_EQ(status_text(snapshot).find("upgrade"), std::string::npos);
+  snapshot.scaling = "to 5 workers: fork: no memory";
+  snapshot.upgrade = {"failed", 4711, "it exited with code 1"};
+  expect_contains(status_text(snapshot), "\nscaling to 5 workers: fork: no memory\n");
+  expect_contains(status_text(snapshot), "\nupgrade to pid 4711: failed: it exited with code 1\n");
+}
+
+TEST(StatusText, table_fits_80_columns) {
+  auto snapshot = sample();
+  snapshot.workers[0].pid = 4194304;
+  snapshot.endpoints[0].workers[0].accepted = snapshot.endpoints[0].workers[0].picks = 9'999'999'999;
+  snapshot.endpoints[0].workers[0].hung = true;
+  std::istringstream lines(status_text(snapshot));
+  for (std::string line; std::getline(lines, line);) {
+    if (line.ends_with("hung") || line.ends_with("HUNG")) {
+      EXPECT_LE(line.size(), 80u) << line;
+    }
+  }
 }
 
 TEST(Snapshot, what_a_primary_of_another_version_leaves_out_is_nothing_and_what_it_adds_is_ignored) {

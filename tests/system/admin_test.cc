@@ -294,9 +294,10 @@ TEST(Admin, nonsense_is_refused_and_says_what_is_allowed) {
   expect_refused(ask(cluster, path, ""), "lb/1");
   expect_refused(ask(cluster, path, "lb/2 status"), "lb/1");
   expect_refused(ask(cluster, path, "GET / HTTP/1.1\r"), "lb/1");
-  expect_refused(ask(cluster, path, "lb/1"), "one of: status, drain, roll, scale, weight, policy");
+  expect_refused(ask(cluster, path, "lb/1"), "one of: status, drain, roll, scale, weight, policy, upgrade");
   expect_refused(ask(cluster, path, "lb/1 reboot"), "reboot");
   expect_refused(ask(cluster, path, "lb/1 status now"), "no argument");
+  expect_refused(ask(cluster, path, "lb/1 upgrade now"), "no argument");
   for (const char* worker : {"", "0", "-1", "x", "4294967296", "1 -1", "1 x", "1 4294967296", "1 1 1"})
     expect_refused(ask(cluster, path, std::string("lb/1 drain ") + worker), "");
   expect_refused(ask(cluster, path, std::string("lb/1 \0\x01\xff\"\\", 10)), R"(\u0000\u0001\ufffd\"\\)");

@@ -40,6 +40,11 @@ workers_are() {
   [ "$("$lbctl" status | awk '$3 == "listening" { printf "%s ", $1 } $3 == "draining" { printf "old " }')" = "$* " ]
 }
 
+# gone PID: nobody's child of ours any more, since the upgrade.
+gone() {
+  ! kill -0 "$1"
+}
+
 unset LB_ADMIN_SOCKET
 expect 2 'LB_ADMIN_SOCKET' status
 expect 2 'status' # no command: help lists them
@@ -138,6 +143,13 @@ expect 0 "$address shared" policy shared
 expect 0 "$address round-robin:least-loaded" policy "$address" round-robin:least-loaded
 expect 0 'policy round-robin:least-loaded' status
 
+primaries=$server
+expect 0 'has taken over' upgrade
+server=$("$lbctl" status | sed -n 's/^primary \([0-9]*\),.*/\1/p')
+[ "$server" != "$primaries" ] || fail "the primary is the same after an upgrade"
+wait "$primaries" || fail "the old primary: exit code $?"
+"$lbctl" status | grep -qF "$address" || fail "after an upgrade: $("$lbctl" status)"
+
 kill -STOP "$server"
 expect 3 'does not answer' --timeout 0.2 status
 [ "$(curl -sS --max-time 20 -o "$work/said" -w '%{http_code}' "$where")" = 503 ] || fail "no 503 while the primary is stopped"
@@ -148,7 +160,7 @@ kill -TERM "$exporter"
 wait "$exporter" || fail "exporter: exit code $?"
 exporter=
 kill -TERM "$server"
-wait "$server" || fail "server: exit code $?"
+soon gone "$server"
 server=
 [ ! -e "$LB_ADMIN_SOCKET" ] || fail "the admin socket is left"
 expect 3 'there is no socket' status

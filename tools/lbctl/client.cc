@@ -12,11 +12,13 @@
 #include <lb/endpoint.hh>
 #include <lb/unique_fd.hh>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 namespace lbctl {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+constexpr auto kPause = std::chrono::milliseconds(20);
 
 std::string why_not(const std::string& path, int error) {
   switch (error) {
@@ -64,6 +66,14 @@ std::string Primary::exchange(const std::string& line) const {
       throw Failure(kUnreachable, fmt::format("the primary behind {} hung up: it answers its own user and root alone", path_));
   }
   return answer;
+}
+
+nlohmann::json Primary::ask_patiently(const std::string& request) const {
+  for (const auto until = Clock::now() + timeout_;; std::this_thread::sleep_for(kPause)) try {
+      return ask(request);
+    } catch (const Failure& failure) {
+      if (failure.code != kUnreachable || Clock::now() >= until) throw;
+    }
 }
 
 nlohmann::json Primary::ask(const std::string& request) const {

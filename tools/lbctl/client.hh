@@ -25,6 +25,8 @@ class Primary {
 
   /// Sends a request ("status") and waits for the answer, which is ok. Throws Failure.
   nlohmann::json ask(const std::string& request) const;
+  /// The same, but keeps trying for `timeout` while there is nobody to ask.
+  nlohmann::json ask_patiently(const std::string& request) const;
 
  private:
   std::string exchange(const std::string& line) const;

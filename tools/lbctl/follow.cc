@@ -34,10 +34,10 @@ class Teller {
 
 }  // namespace
 
-void follow(const Primary& primary, const std::function<Progress(const Snapshot&)>& look) {
+void follow(const Primary& primary, const std::function<Progress(const Snapshot&)>& look, bool changes_hands) {
   Teller teller;
   for (;; std::this_thread::sleep_for(kPause)) {
-    const auto progress = look(Snapshot::parse(primary.ask("status")));
+    const auto progress = look(Snapshot::parse(changes_hands ? primary.ask_patiently("status") : primary.ask("status")));
     if (progress.state == Progress::State::failed) throw Failure(kRefused, progress.text);
     teller.tell(progress.text);
     if (progress.state == Progress::State::done) return;

@@ -103,6 +103,14 @@ void set_policy(const Arguments& given) {
   if (!given.no_wait) follow(primary, [&](const Snapshot& snapshot) { return policy_progress(snapshot, endpoint); });
 }
 
+void upgrade(const Arguments& given) {
+  const auto primary = primary_of(given);
+  const auto pid = primary.ask("upgrade").value("pid", int64_t{0});
+  if (given.no_wait) return fmt::print("primary {} starts\n", pid);
+  follow(
+      primary, [=](const Snapshot& snapshot) { return upgrade_progress(snapshot, pid); }, true);
+}
+
 /// Of "[ENDPOINT] POLICY" the last.
 std::string check_policy(const std::vector<std::string>& words) {
   const auto policy = lb::Policy::parse(words.back());
@@ -167,6 +175,11 @@ void add_commands(CLI::App& app, Arguments& given, int& code) {
     if (const auto wrong = check_policy(given.words); !wrong.empty()) throw CLI::ValidationError(wrong);
     set_policy(given);
   });
+
+  auto* upgrade_command = app.add_subcommand(
+      "upgrade", "A new primary, of the program that is now where this one was started from, takes over; nothing is lost");
+  add_waiting(*upgrade_command, given);
+  upgrade_command->final_callback([&] { upgrade(given); });
 
   auto* metrics = app.add_subcommand("metrics", "All figures in Prometheus's text format");
   metrics->add_option("--listen", given.listen, "Serve them at http://ADDR:PORT/metrics until SIGINT or SIGTERM; port 0 takes any")

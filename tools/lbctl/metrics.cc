@@ -74,6 +74,12 @@ constexpr OfEndpoint kOfEndpoint[] = {
      [](const Endpoint& e) { return double(e.retried); }},
     {"liblb_endpoint_bad_picks_total", "counter", "Answers of the program's own selector that could not be followed.",
      [](const Endpoint& e) { return double(e.bad_picks); }},
+    {"liblb_endpoint_stealing", "gauge", "1: idle workers take what waits at busy ones.",
+     [](const Endpoint& e) { return double(e.stealing); }, kConnections},
+    {"liblb_endpoint_strangers", "gauge", "Other processes' sockets that listen at the address too.",
+     [](const Endpoint& e) { return double(e.strangers); }, kConnections},
+    {"liblb_endpoint_reattached_total", "counter", "Times that somebody took the selection program away and it was put back.",
+     [](const Endpoint& e) { return double(e.reattached); }, kConnections},
 };
 
 struct OfLoad {
@@ -131,6 +137,8 @@ void add_workers(Exposition& out, const Snapshot& snapshot) {
   for (const auto& worker : snapshot.workers) out.sample({{"worker", std::to_string(worker.id)}}, double(worker.in_flight));
   out.metric("liblb_worker_weight", "gauge", "What the worker can take, in relation to the others.");
   for (const auto& worker : snapshot.workers) out.sample({{"worker", std::to_string(worker.id)}}, double(worker.weight));
+  out.metric("liblb_worker_reported_connections", "gauge", "Load beyond connections, as the worker reports it.");
+  for (const auto& worker : snapshot.workers) out.sample({{"worker", std::to_string(worker.id)}}, double(worker.reported));
   for (const auto& metric : kOfLoad) {
     out.metric(metric.name, metric.type, metric.help);
     for (const auto& endpoint : snapshot.endpoints)

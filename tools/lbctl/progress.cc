@@ -36,6 +36,16 @@ Progress scale_progress(const Snapshot& snapshot, unsigned workers) {
   return {State::running, std::move(text)};
 }
 
+Progress upgrade_progress(const Snapshot& snapshot, int64_t pid) {
+  using State = Progress::State;
+  if (snapshot.primary.pid == pid) return {State::done, fmt::format("primary {} has taken over", pid)};
+  const Upgrade& upgrade = snapshot.upgrade;
+  if (upgrade.pid != pid) return {State::failed, "another upgrade followed before this one was seen to end"};
+  if (upgrade.state == "failed")
+    return {State::failed, fmt::format("primary {} is no good: {}; {} goes on", pid, upgrade.reason, snapshot.primary.pid)};
+  return {State::running, fmt::format("primary {} {}", pid, upgrade.state == "starting" ? "starts" : "takes over")};
+}
+
 Progress policy_progress(const Snapshot& snapshot, const std::string& endpoint) {
   using State = Progress::State;
   Progress progress{State::done, ""};

@@ -32,6 +32,9 @@ struct Endpoint {
   uint64_t lost = 0;
   uint64_t retried = 0;
   uint64_t bad_picks = 0;
+  bool stealing = false;
+  uint64_t strangers = 0;
+  uint64_t reattached = 0;
   std::map<std::string, uint64_t> outcomes;
   std::vector<Load> workers;
 
@@ -49,6 +52,7 @@ struct Worker {
   uint64_t accepted = 0;
   uint32_t generation = 0;
   unsigned weight = 1;
+  uint64_t reported = 0;
 };
 
 struct Roll {
@@ -58,6 +62,12 @@ struct Roll {
   unsigned replaced = 0;
   unsigned starting = 0;
   unsigned draining = 0;
+  std::string reason;
+};
+
+struct Upgrade {
+  std::string state;
+  int64_t pid = 0;  ///< the new primary's
   std::string reason;
 };
 
@@ -74,6 +84,7 @@ struct Snapshot {
   std::vector<Worker> workers;
   Roll roll;
   std::string scaling;  ///< a change of the number of workers that is not made yet
+  Upgrade upgrade;
 
   /// Throws nlohmann::json::exception when it is no status.
   static Snapshot parse(const nlohmann::json& answer);

@@ -15,6 +15,9 @@ void add_endpoint(std::string& text, const Endpoint& endpoint, const Snapshot& s
   if (endpoint.queue_age_ms != 0) fmt::format_to(out, ", oldest {} ms", endpoint.queue_age_ms);
   fmt::format_to(out, "; lost {}; retried {}", endpoint.lost, endpoint.retried);
   if (endpoint.bad_picks != 0) fmt::format_to(out, "; bad picks {}", endpoint.bad_picks);
+  if (endpoint.strangers != 0) fmt::format_to(out, "; strangers {}", endpoint.strangers);
+  if (endpoint.reattached != 0) fmt::format_to(out, "; program put back {}", endpoint.reattached);
+  if (endpoint.stealing) fmt::format_to(out, "; idle workers steal");
   for (const char* before = "\n  picks by outcome: "; const auto& [name, count] : endpoint.outcomes) {
     if (count == 0) continue;
     fmt::format_to(out, "{}{} {}", before, name, count);
@@ -26,7 +29,7 @@ void add_endpoint(std::string& text, const Endpoint& endpoint, const Snapshot& s
   for (const auto& load : endpoint.workers) {
     const Worker* worker = snapshot.find(load.worker);
     if (worker == nullptr) continue;
-    fmt::format_to(out, kRow, load.worker, worker->pid, worker->state, worker->in_flight, load.accepted, load.backlog, load.picks,
+    fmt::format_to(out, kRow, load.worker, worker->pid, worker->state, load_text(*worker), load.accepted, load.backlog, load.picks,
                    worker->weight, load.hung ? "hung" : "-");
   }
 }
@@ -38,6 +41,10 @@ bool listens_nowhere(const Worker& worker, const Snapshot& snapshot) {
 }
 
 }  // namespace
+
+std::string load_text(const Worker& worker) {
+  return worker.reported == 0 ? std::to_string(worker.in_flight) : fmt::format("{}+{}", worker.in_flight, worker.reported);
+}
 
 std::string policy_text(const Endpoint& endpoint) {
   std::string text = fmt::format("{} ({})", endpoint.effective, endpoint.rung);
@@ -52,6 +59,10 @@ std::string status_text(const Snapshot& snapshot) {
   std::string text = fmt::format("primary {}, liblb {}, {}, {} worker{}\n", snapshot.primary.pid, snapshot.primary.version,
                                  snapshot.primary.state, snapshot.workers.size(), snapshot.workers.size() == 1 ? "" : "s");
   for (const auto& endpoint : snapshot.endpoints) add_endpoint(text, endpoint, snapshot);
+  if (!snapshot.scaling.empty()) text += "\nscaling " + snapshot.scaling + "\n";
+  if (const auto& upgrade = snapshot.upgrade; !upgrade.state.empty() && upgrade.state != "none")
+    text +=
+        fmt::format("\nupgrade to pid {}: {}{}\n", upgrade.pid, upgrade.state, upgrade.reason.empty() ? "" : ": " + upgrade.reason);
   for (const auto& worker : snapshot.workers) {
     if (!listens_nowhere(worker, snapshot)) continue;
     fmt::format_to(std::back_inserter(text), "\nworker {}, pid {}, {}: on no endpoint, {} in flight\n", worker.id, worker.pid,

@@ -10,6 +10,9 @@ namespace lbctl {
 /// `lbctl status`: for a person.
 std::string status_text(const Snapshot& snapshot);
 
+/// What a worker holds, and after "+" what it reports beside that.
+std::string load_text(const Worker& worker);
+
 /// "reuseport:least-loaded (eBPF, kernel backlog), requested auto: why".
 std::string policy_text(const Endpoint& endpoint);
 

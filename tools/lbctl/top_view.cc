@@ -8,6 +8,8 @@
 namespace lbctl {
 namespace {
 
+constexpr const char* kRow = "  {:>6} {:>7} {:<9} {:>7} {:>5} {:>9} {:>7} {:>7} {:>6} {}";  // 75 and HUNG
+
 /// In at most six characters: 0, 7.5, 812, 5741, 123k.
 std::string in_short(double number) {
   if (number == 0) return "0";
@@ -16,6 +18,8 @@ std::string in_short(double number) {
   if (number < 99'999'500.) return fmt::format("{:.0f}k", number / 1e3);
   return fmt::format("{:.0f}M", number / 1e6);
 }
+
+std::string in_short(uint64_t count) { return count < 10 ? std::to_string(count) : in_short(static_cast<double>(count)); }
 
 /// What was counted between two snapshots.
 class Since {
@@ -56,7 +60,10 @@ class Since {
 std::string endpoint_line(const Endpoint& endpoint, double rate) {
   auto text = fmt::format("  {}/s  queued {}{}", in_short(rate), endpoint.queued, endpoint.datagrams() ? " bytes" : "");
   if (endpoint.queue_age_ms != 0) text += fmt::format(", oldest {} ms", endpoint.queue_age_ms);
-  return text + fmt::format("  lost {}  retried {}", endpoint.lost, endpoint.retried);
+  text += fmt::format("  lost {}  retried {}", endpoint.lost, endpoint.retried);
+  if (endpoint.strangers != 0) text += fmt::format("  strangers {}", endpoint.strangers);
+  if (endpoint.reattached != 0) text += fmt::format("  put back {}", endpoint.reattached);
+  return text;
 }
 
 std::string outcomes_line(const Endpoint& endpoint, const Since& since) {
@@ -73,17 +80,18 @@ void add(std::vector<Line>& lines, const Endpoint& endpoint, const Snapshot& now
   lines.push_back({endpoint.address + "  " + policy_text(endpoint), Line::Look::head});
   lines.push_back({endpoint_line(endpoint, rate)});
   if (auto outcomes = outcomes_line(endpoint, since); !outcomes.empty()) lines.push_back({std::move(outcomes)});
-  lines.push_back({fmt::format("  {:>6} {:>8} {:<9} {:>7} {:>6} {:>9} {:>8} {:>8}  {}", "WORKER", "PID", "STATE",
-                               endpoint.datagrams() ? "DGRAM/S" : "CONN/S", "SHARE", "IN FLIGHT", "BACKLOG", "PICKS/S", "HUNG"),
+  lines.push_back({fmt::format(kRow, "WORKER", "PID", "STATE", endpoint.datagrams() ? "DGRAM/S" : "CONN/S", "SHARE", "IN FLIGHT",
+                               "BACKLOG", "PICKS/S", "WEIGHT", "HUNG"),
                    Line::Look::titles});
   for (const auto& load : endpoint.workers) {
     const Worker* worker = now.find(load.worker);
     if (worker == nullptr) continue;
     const double own = since.accepted(endpoint, load);
     const auto share = rate > 0 ? fmt::format("{:.0f} %", 100 * own / rate) : "-";
-    lines.push_back({fmt::format("  {:>6} {:>8} {:<9} {:>7} {:>6} {:>9} {:>8} {:>8}  {}", load.worker, worker->pid, worker->state,
-                                 in_short(own), share, worker->in_flight, load.backlog, in_short(since.picks(endpoint, load)),
-                                 load.hung ? "hung" : "-"),
+    auto held = in_short(worker->in_flight);
+    if (worker->reported != 0) held += "+" + in_short(worker->reported);
+    lines.push_back({fmt::format(kRow, load.worker, worker->pid, worker->state, in_short(own), share, held, load.backlog,
+                                 in_short(since.picks(endpoint, load)), worker->weight, load.hung ? "hung" : "-"),
                      load.hung ? Line::Look::alarm : Line::Look::plain});
   }
 }
