@@ -7,6 +7,7 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <ctime>
 #include <optional>
 #include <string_view>
 #include <thread>
@@ -51,6 +52,22 @@ const char* reason_phrase(int status) noexcept {
     default:
       return "Bad Request";
   }
+}
+
+// RFC 9110, 6.6.1 and 5.6.7. Made once a second: it is the same for all answers until the next.
+std::string_view http_date() {
+  static std::time_t made = 0;
+  static std::array<char, 32> text{};
+  static std::size_t size = 0;
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME_COARSE, &now);
+  if (now.tv_sec != made) {
+    std::tm utc{};
+    ::gmtime_r(&now.tv_sec, &utc);
+    size = std::strftime(text.data(), text.size(), "%a, %d %b %Y %H:%M:%S GMT", &utc);
+    made = now.tv_sec;
+  }
+  return {text.data(), size};
 }
 
 std::optional<std::chrono::microseconds> parse_busy_time(std::string_view text) noexcept {
@@ -164,6 +181,8 @@ void HttpSession::respond(const HttpRequest& request, bool leaving, int status, 
   out_ += reason_phrase(status);
   out_ += "\r\nContent-Type: text/plain\r\nContent-Length: ";
   out_ += std::to_string(body.size());
+  out_ += "\r\nDate: ";
+  out_ += http_date();
   out_ += "\r\nX-Worker: ";
   out_ += std::to_string(worker_->id());
   if (status == 405) out_ += "\r\nAllow: GET, HEAD";
