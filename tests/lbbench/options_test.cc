@@ -83,7 +83,7 @@ TEST(OptionsTest, an_unknown_scenario_is_named_and_the_known_ones_listed) {
 }
 
 TEST(OptionsTest, numbers_out_of_range_are_refused_with_the_range) {
-  EXPECT_TRUE(has(refusal({"run", "--workers", "0"}), "1 to 128"));
+  EXPECT_TRUE(has(refusal({"run", "--workers", "0"}), "1 to 256"));
   EXPECT_TRUE(has(refusal({"run", "--workers", "-3"}), "-3"));
   EXPECT_TRUE(has(refusal({"run", "--utilization", "7"}), "0.01 to 1.5"));
   EXPECT_TRUE(has(refusal({"run", "--duration", "nan"}), "nan"));
@@ -102,6 +102,45 @@ TEST(OptionsTest, words_out_of_a_choice_are_refused_with_the_choice) {
   EXPECT_TRUE(has(model, "event-loop")) << model;
 }
 
+TEST(OptionsTest, peers_are_asked_in_http_and_those_that_cannot_be_busy_have_no_part_in_such_a_scenario) {
+  const auto options = std::get<Options>(
+      parse({"run", "--policy", "shared", "--peers", "nginx,haproxy,node-rr", "--scenario", "connect,keep-alive,mixed"}));
+  EXPECT_TRUE(options.http);
+  EXPECT_EQ(options.contenders(*find_scenario("connect")), (std::vector<std::string>{"shared", "nginx", "haproxy", "node-rr"}));
+  EXPECT_EQ(options.contenders(*find_scenario("mixed")), (std::vector<std::string>{"shared", "node-rr"}));
+  EXPECT_EQ(options.model_of(*find_scenario("mixed")), WorkerModel::event_loop);
+}
+
+TEST(OptionsTest, an_unknown_peer_is_named_and_the_known_ones_listed) {
+  const auto message = refusal({"run", "--peers", "nginx,apache"});
+  EXPECT_TRUE(has(message, "apache") && has(message, "node-reuseport")) << message;
+}
+
+TEST(OptionsTest, what_cannot_be_had_over_http_is_refused_with_what_can) {
+  const auto message = refusal({"run", "--peers", "node-rr", "--scenario", "connect,held"});
+  EXPECT_TRUE(has(message, "held cannot") && has(message, "keep-alive")) << message;
+  EXPECT_EQ(refusal({"run", "--http", "--scenario", "hang"}).substr(0, 8), "lbbench:");
+}
+
+TEST(OptionsTest, every_scenario_runs_with_either_work_and_model_and_with_1_to_256_workers) {
+  for (const auto& scenario : scenarios()) {
+    for (const char* work : {"sleep", "cpu"}) {
+      for (const char* model : {"serial", "event-loop"}) {
+        for (const char* workers : {"1", "256"}) {
+          const auto parsed =
+              parse({"run", "--scenario", scenario.name.c_str(), "--work", work, "--worker-model", model, "--workers", workers});
+          ASSERT_TRUE(std::holds_alternative<Options>(parsed)) << scenario.name << std::get<Leave>(parsed).text;
+          const auto& options = std::get<Options>(parsed);
+          EXPECT_EQ(options.workers_of(scenario), static_cast<unsigned>(std::stoul(workers)));
+          EXPECT_FALSE(scenario.load == Load::open &&
+                       make_trace(scenario, options.workers_of(scenario), 0.5, {1, 1'000'000'000}, 1).empty())
+              << scenario.name;
+        }
+      }
+    }
+  }
+}
+
 TEST(OptionsTest, unknown_commands_and_options_are_refused) {
   EXPECT_TRUE(has(refusal({"measure"}), "measure"));
   EXPECT_TRUE(has(refusal({"run", "--polcy", "shared"}), "--polcy"));
@@ -109,7 +148,7 @@ TEST(OptionsTest, unknown_commands_and_options_are_refused) {
 }
 
 TEST(OptionsTest, a_trace_too_long_to_hold_is_refused) {
-  EXPECT_TRUE(has(refusal({"run", "--scenario", "mixed", "--workers", "128", "--duration", "3600"}), "at most"));
+  EXPECT_TRUE(has(refusal({"run", "--scenario", "mixed", "--workers", "256", "--duration", "3600"}), "at most"));
 }
 
 TEST(OptionsTest, help_and_version_are_not_wrong_use) {

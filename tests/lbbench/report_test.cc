@@ -88,6 +88,24 @@ TEST(Report, a_late_generator_is_blamed) {
   EXPECT_TRUE(has(text, "the generator fell behind by 42.0 ms")) << text;
 }
 
+TEST(Report, a_generator_without_cpu_to_spare_is_blamed) {
+  auto run = sample_run("connect", "shared", 1, 1);
+  run.generator.cpu = 0.5;
+  EXPECT_FALSE(has(report_scenario(*find_scenario("connect"), {}, std::vector{run}), "busy machine"));
+  run.generator.cpu = 0.97;
+  const std::string text = report_scenario(*find_scenario("connect"), {}, std::vector{run});
+  EXPECT_TRUE(has(text, "the generator used 97 % of a CPU")) << text;
+}
+
+TEST(Report, a_peers_version_is_told) {
+  auto run = sample_run("connect", "nginx", 1, 1);
+  run.peer_version = "nginx/1.22.1";
+  run.http = true;
+  const std::string text = report_scenario(*find_scenario("connect"), {}, std::vector{run});
+  EXPECT_TRUE(has(text, "nginx is nginx/1.22.1")) << text;
+  EXPECT_TRUE(has(text, "over HTTP")) << text;
+}
+
 TEST(Report, a_generator_that_stood_still_once_is_blamed) {
   auto run = sample_open_run("shared", 1, 10, 10);
   run.generator.late_max_ms = 14.5;

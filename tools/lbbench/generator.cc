@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstring>
 #include <functional>
 
 #include "clock.hh"
@@ -163,16 +164,24 @@ void Generator::advance(Client& client) {
 
 /// False when it must wait, or the connection is lost.
 bool Generator::send_request(Client& client) {
-  const Request request{.service_ns = client.service_ns, .last = client.requests_left == 1 ? 1U : 0U};
-  const ssize_t n = send(client.fd, &request, sizeof request, MSG_NOSIGNAL);
-  client.sent = n == sizeof request;  // less than all cannot be: the socket's buffer is empty
+  const bool last = client.requests_left == 1;
+  const Request request{.service_ns = client.service_ns, .last = last ? 1U : 0U};
+  std::array<char, kHttpRequestMax> text;
+  std::span<const std::byte> bytes = std::as_bytes(std::span(&request, 1));
+  if (plan_.http) {
+    const uint64_t ask_ns = client.service_ns - std::min(client.service_ns, plan_.service_less_ns);
+    bytes = std::as_bytes(std::span(text).first(write_http_request(text, plan_.work, ask_ns, last)));
+  }
+  const ssize_t n = send(client.fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+  client.sent = n == static_cast<ssize_t>(bytes.size());  // less than all cannot be: the socket's buffer is empty
   if (n < 0 && errno != EAGAIN && errno != EINPROGRESS && errno != ENOTCONN) lose(client, outcome_of(errno));
   return client.sent;
 }
 
 /// False when it must wait, or the connection has ended.
 bool Generator::read_answer(Client& client) {
-  const ssize_t n = recv(client.fd, reinterpret_cast<char*>(&client.answer) + client.have, sizeof client.answer - client.have, 0);
+  const size_t most = plan_.http || client.answered ? bytes_.size() : sizeof client.answer - client.have;
+  const ssize_t n = recv(client.fd, bytes_.data(), most, 0);
   if (n < 0 && errno == EINTR) return true;
   if (n < 0 && errno == EAGAIN) return false;
   if (client.answered) {
@@ -183,17 +192,40 @@ bool Generator::read_answer(Client& client) {
     lose(client, n == 0 ? Outcome::reset : outcome_of(errno));
     return false;
   }
-  client.have += static_cast<size_t>(n);
-  if (client.have < sizeof client.answer) return true;
+  if (whole(client, std::span(bytes_).first(static_cast<size_t>(n)))) next_request(client);
+  return client.fd >= 0;
+}
+
+/// Takes what came in. True when it makes the answer whole; one that cannot be understood loses the connection.
+bool Generator::whole(Client& client, std::span<const char> bytes) {
+  if (plan_.http) {
+    const auto state = client.http_answer.take({bytes.data(), bytes.size()});
+    if (state == HttpAnswer::State::broken) lose(client, Outcome::reset);
+    client.answer.worker = client.http_answer.worker();
+    return state == HttpAnswer::State::complete;
+  }
+  std::memcpy(reinterpret_cast<char*>(&client.answer) + client.have, bytes.data(), bytes.size());
+  client.have += bytes.size();
+  if (client.have < sizeof client.answer) return false;
   client.have = 0;
   client.error_ns += client.answer.service_error_ns;
-  if (--client.requests_left > 0) {
-    client.sent = false;
-  } else {
-    client.answered = true;
-    recorder_.answered(client.record, elapsed_ns(), client.answer.worker, client.error_ns);
-  }
   return true;
+}
+
+/// After an answer: asks again, or waits for the server to close.
+void Generator::next_request(Client& client) {
+  const uint64_t now = elapsed_ns();
+  client.answered = --client.requests_left == 0;
+  client.sent = client.answered;
+  if (client.answered || plan_.each_request)
+    recorder_.answered(client.record, now, client.answer.worker, client.error_ns, client.http_answer.bytes());
+  client.http_answer.reset();
+  if (client.answered || !plan_.each_request) return;
+  if (!may_begin(now)) return release(client);
+  client.record = next_++;
+  client.begun_ns = now;
+  client.error_ns = 0;
+  recorder_.begun(client.record, now, now);
 }
 
 void Generator::lose(Client& client, Outcome why) {

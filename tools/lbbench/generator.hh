@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <lb/unique_fd.hh>
 #include <span>
 #include <vector>
 
+#include "http_talk.hh"
 #include "protocol.hh"
 #include "record.hh"
 
@@ -20,8 +22,12 @@ struct GeneratorPlan {
   std::span<const Arrival> trace;  ///< open loop; one record for each
   unsigned clients;                ///< closed loop: connections kept open; 0 for an open loop
   unsigned requests;               ///< per connection
+  bool each_request;               ///< closed loop: a record for each request, not for the connection
   std::span<Record> records;
   const std::atomic<bool>* stop;  ///< set by the main process: leave now
+  bool http;                      ///< speak HTTP; else protocol.hh's requests
+  Work work;                      ///< http: how a worker is to be busy
+  uint64_t service_less_ns;       ///< http: asked so much less than the trace has, as a sleep ends so much too late
 };
 
 /// Opens connections, at the moments of the trace (open) or one after another (closed), sends their requests, and
@@ -46,6 +52,7 @@ class Generator {
     bool sent = false;      ///< the current request
     bool answered = false;  ///< the last one; waits for the server's FIN
     Answer answer{};
+    HttpAnswer http_answer{};
   };
 
   uint64_t elapsed_ns() const;
@@ -57,6 +64,8 @@ class Generator {
   void advance(Client& client);
   bool send_request(Client& client);
   bool read_answer(Client& client);
+  bool whole(Client& client, std::span<const char> bytes);
+  void next_request(Client& client);
   void lose(Client& client, Outcome why);
   void release(Client& client);
   void look_after_clients(uint64_t now_ns);
@@ -73,6 +82,7 @@ class Generator {
   size_t open_ = 0;                                ///< connections begun and not ended
   unsigned resting_ = 0;  ///< closed loop: clients that lost a connection and wait a little before the next
   uint64_t next_look_ns_ = 0;
+  std::array<char, 4096> bytes_;  ///< what came in last
 };
 
 }  // namespace lbbench

@@ -5,12 +5,14 @@
 #include <csignal>
 #include <cstdio>
 #include <lb/policy.hh>
+#include <map>
 
 #include "file_commands.hh"
 #include "host.hh"
 #include "json_report.hh"
 #include "options.hh"
 #include "outputs.hh"
+#include "peer_server.hh"
 #include "progress.hh"
 #include "report.hh"
 #include "runner.hh"
@@ -57,12 +59,28 @@ void list() {
   for (const auto& scenario : scenarios()) fmt::print("  {:<26}{}\n", scenario.name, scenario.sentence);
   fmt::print("\nPolicies, as in LB_SCHED_POLICY:\n");
   for (const auto& line : policies) fmt::print("  {:<26}{}\n", line.policy, line.sentence);
+  fmt::print("\nPeers, over HTTP:\n");
+  for (const auto& peer : peers()) fmt::print("  {:<26}{}\n", peer.name, peer.sentence);
+}
+
+using Programs = std::map<std::string, PeerProgram>;
+
+/// The peers' programs on this machine. Those that cannot be run are told, and left out; false when there are any.
+bool find_programs(Options& options, Programs& programs) {
+  const auto cannot = [&](const std::string& name) {
+    auto found = find_program(*find_peer(name));
+    if (auto* program = std::get_if<PeerProgram>(&found)) return programs.emplace(name, std::move(*program)), false;
+    fmt::print(stderr, "lbbench: peer {} is left out: {}\n", name, std::get<std::string>(found));
+    return true;
+  };
+  return std::erase_if(options.peers, cannot) == 0;
 }
 
 /// Everything measured, in turn; what is printed goes to `out`.
 class Session {
  public:
-  Session(const Options& options, std::FILE* out) : options_(options), out_(out), progress_(total_seconds()) {}
+  Session(const Options& options, const Programs& programs, std::FILE* out)
+      : options_(options), programs_(programs), out_(out), progress_(total_seconds()) {}
 
   void run() {
     print_head();
@@ -91,10 +109,19 @@ class Session {
   }
 
  private:
+  /// Null: a policy of ours.
+  const PeerProgram* program_of(const std::string& name) const {
+    const auto found = programs_.find(name);
+    return found == programs_.end() ? nullptr : &found->second;
+  }
+
+  double count_of(const Scenario& scenario) const { return static_cast<double>(options_.contenders(scenario).size()); }
+
   double total_seconds() const {
     double sum_s = 0;
-    for (const auto& name : options_.scenarios) sum_s += seconds_of(*find_scenario(name), options_);
-    return sum_s * options_.repeat * static_cast<double>(options_.policies.size());
+    for (const auto& name : options_.scenarios)
+      sum_s += seconds_of(*find_scenario(name), options_) * count_of(*find_scenario(name));
+    return sum_s * options_.repeat;
   }
 
   void print_head() {
@@ -113,11 +140,12 @@ class Session {
 
   /// Each repeat begins with another policy, so that none always runs on a machine just warmed or just tired.
   void measure_all(const Scenario& scenario, unsigned repeat) {
-    const size_t count = options_.policies.size();
+    const auto names = options_.contenders(scenario);
+    const size_t count = names.size();
     for (size_t i = 0; i < count && signal_caught == 0; ++i) {
-      const std::string& policy = options_.policies[(i + repeat - 1) % count];
+      const std::string& policy = names[(i + repeat - 1) % count];
       const std::string what = fmt::format("{}, {}, {} of {}", scenario.name, policy, repeat, options_.repeat);
-      auto outcome = run_once({scenario, options_, policy, repeat, timer_}, [&](double elapsed_s) {
+      auto outcome = run_once({scenario, options_, policy, program_of(policy), repeat, timer_}, [&](double elapsed_s) {
         progress_.show(done_s_ + elapsed_s, what);
         return signal_caught == 0;
       });
@@ -132,6 +160,7 @@ class Session {
   }
 
   const Options& options_;
+  const Programs& programs_;
   std::FILE* const out_;
   const Host host_ = Host::describe();
   const TimerError timer_ = TimerError::measure();
@@ -141,7 +170,7 @@ class Session {
   bool failed_ = false;
 };
 
-int measure_and_report(const Options& options) {
+int measure_and_report(Options options) {
   auto opened = Outputs::open(options);
   if (const auto* wrong = std::get_if<std::string>(&opened)) {
     fmt::print(stderr, "lbbench: {}\n", *wrong);
@@ -150,9 +179,11 @@ int measure_and_report(const Options& options) {
   auto& outputs = std::get<Outputs>(opened);
   catch_signals();
   raise_descriptor_limit();
-  Session session(options, outputs.take_stdout() ? stderr : stdout);
+  Programs programs;
+  const bool complete = find_programs(options, programs);
+  Session session(options, programs, outputs.take_stdout() ? stderr : stdout);
   session.run();
-  int code = session.exit_code();
+  int code = complete ? session.exit_code() : kFailed;
   if (const auto wrong = outputs.write(json_report(session.host(), options, session.results())); !wrong.empty()) {
     fmt::print(stderr, "lbbench: {}\n", wrong);
     code = kFailed;

@@ -42,6 +42,7 @@ void measure(std::span<const Record> records, Period period, std::span<const uin
   std::vector<double> service_errors_us;
   std::map<uint32_t, uint64_t> per_worker;
   for (const uint32_t id : worker_ids) per_worker[id] = 0;
+  uint64_t answer_bytes = 0;
   uint64_t last_ns = period.end_ns;
   for (const auto& record : records) {
     if (record.outcome == Outcome::pending || record.intended_ns < period.warm_up_ns) continue;
@@ -50,11 +51,13 @@ void measure(std::span<const Record> records, Period period, std::span<const uin
     if (record.outcome != Outcome::not_begun) late_ns.push_back(record.late_ns);
     if (record.outcome != Outcome::answered) continue;
     latencies_ns.push_back(record.latency_ns);
-    if (record.worker != stopped) service_errors_us.push_back(static_cast<double>(record.service_error_ns) / 1e3);
+    answer_bytes += record.answer_bytes;
+    if (!result.http && record.worker != stopped) service_errors_us.push_back(static_cast<double>(record.service_error_ns) / 1e3);
     ++per_worker[record.worker];
     last_ns = std::max(last_ns, record.intended_ns + record.latency_ns);
   }
   result.completed = latencies_ns.size();
+  if (result.completed > 0) result.answer_bytes = static_cast<double>(answer_bytes) / static_cast<double>(result.completed);
   result.throughput_per_s = static_cast<double>(result.completed) / (static_cast<double>(last_ns - period.warm_up_ns) / 1e9);
   result.histogram = Histogram::of(latencies_ns);
   result.latency = summarize(std::move(latencies_ns));

@@ -12,6 +12,7 @@
 #include <sstream>
 
 #include "file_commands.hh"
+#include "peer.hh"
 
 namespace lbbench {
 namespace {
@@ -35,6 +36,10 @@ std::string check_policy(const std::string& name) {
 std::string check_scenario(const std::string& name) {
   if (find_scenario(name) != nullptr) return "";
   return fmt::format("unknown scenario \"{}\"; one of: {}", name, scenario_names());
+}
+
+std::string check_peer(const std::string& name) {
+  return find_peer(name) != nullptr ? "" : fmt::format("unknown peer \"{}\"; one of: {}", name, peer_names());
 }
 
 /// CLI::Range lets NaN through.
@@ -84,6 +89,19 @@ std::string check_trace(const Options& options) {
   return "";
 }
 
+/// Which scenario cannot be asked for in HTTP, or has nobody to do it, if any.
+std::string check_http(const Options& options) {
+  if (!options.http) return "";
+  std::vector<std::string_view> able;
+  for (const auto& scenario : scenarios())
+    if (scenario.http) able.push_back(scenario.name);
+  for (const auto& name : options.scenarios) {
+    if (!find_scenario(name)->http)
+      return fmt::format("--scenario: {} cannot be had over HTTP; those that can: {}", name, fmt::join(able, ", "));
+  }
+  return "";
+}
+
 void add_run(CLI::App& app, Options& options) {
   auto* run = app.add_subcommand("run", "Measure chosen policies under chosen scenarios");
   run->add_option("--policy", options.policies, "Policies, comma-separated: " + lb::policy_names())
@@ -107,6 +125,11 @@ void add_run(CLI::App& app, Options& options) {
       ->check(within(0.1, 3600.0));
   add_choice(*run, "--work", options.work, kWork, "How a worker spends a service time; sleep models many cores on few");
   add_choice(*run, "--worker-model", options.worker_model, kWorkerModels, "How a worker takes connections");
+  run->add_option("--peers", options.peers, "Other servers to measure beside liblb, over HTTP, comma-separated: " + peer_names())
+      ->delimiter(',')
+      ->type_name("P,...")
+      ->check(CLI::Validator(check_peer, ""));
+  run->add_flag("--http", options.http, "Ask in HTTP and let liblb's example HTTP server answer; --peers does too");
   run->add_option("--window", options.window,
                   "Round-robin: connections handed to a worker that it has not taken (default: the library's)")
       ->type_name("N")
@@ -125,7 +148,9 @@ void add_run(CLI::App& app, Options& options) {
   add_outputs(*run, options);
   run->final_callback([&] {
     options.command = Command::run;
-    if (const auto wrong = check_trace(options); !wrong.empty()) throw CLI::ValidationError(wrong);
+    options.http |= !options.peers.empty();
+    for (const auto& wrong : {check_trace(options), check_http(options)})
+      if (!wrong.empty()) throw CLI::ValidationError(wrong);
   });
 }
 
@@ -133,6 +158,13 @@ void add_run(CLI::App& app, Options& options) {
 
 const char* to_string(Work work) { return work == Work::sleep ? "sleep" : "cpu"; }
 const char* to_string(WorkerModel model) { return model == WorkerModel::serial ? "serial" : "event-loop"; }
+
+std::vector<std::string> Options::contenders(const Scenario& scenario) const {
+  auto names = policies;
+  for (const auto& name : peers)
+    if (scenario.mean_service_ms() == 0 || find_peer(name)->sleeps) names.push_back(name);
+  return names;
+}
 
 double Options::duration_of(const Scenario& scenario) const {
   return duration_s.value_or(command == Command::compare ? scenario.compare_s : scenario.duration_s);
@@ -146,7 +178,7 @@ unsigned Options::workers_of(const Scenario& scenario) const {
 }
 
 WorkerModel Options::model_of(const Scenario& scenario) const {
-  return scenario.held_per_worker > 0 ? WorkerModel::event_loop : worker_model;
+  return scenario.held_per_worker > 0 || http ? WorkerModel::event_loop : worker_model;
 }
 
 std::variant<Options, Leave> parse_options(int argc, const char* const* argv) {

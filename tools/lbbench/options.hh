@@ -28,6 +28,8 @@ struct Options {
   std::optional<double> duration_s;
   Work work = Work::sleep;
   WorkerModel worker_model = WorkerModel::serial;
+  std::vector<std::string> peers;  ///< other servers, measured beside the policies over HTTP
+  bool http = false;               ///< ask in HTTP; always with peers
   std::optional<unsigned> window;
   unsigned repeat = 1;
   uint64_t seed = 1;
@@ -36,15 +38,18 @@ struct Options {
   std::string command_line;  ///< as it was given, to repeat it
   std::string file;          ///< report: results to read
 
+  /// Policies, and those peers that can do the scenario's requests.
+  std::vector<std::string> contenders(const Scenario& scenario) const;
   double duration_of(const Scenario& scenario) const;
   double utilization_of(const Scenario& scenario) const;
   /// 8 where service times are slept, so that a small machine can stand for a large one; else one for each CPU.
   unsigned workers_of(const Scenario& scenario) const;
-  /// Connections that are held open need workers that serve several at a time.
+  /// Connections that are held open need workers that serve several at a time; so does the HTTP server, in this program and in
+  /// each peer.
   WorkerModel model_of(const Scenario& scenario) const;
 };
 
-constexpr unsigned kWorkersMax = 128;
+constexpr unsigned kWorkersMax = 256;
 constexpr double kTraceMax = 20e6;  ///< connections in one run
 
 /// The command line is done with: print `text` and leave with `code`. 0 is help or version, 2 is wrong use.

@@ -25,6 +25,7 @@ struct Record {
   int64_t service_error_ns;  ///< how much longer than asked the worker kept it
   uint32_t worker;           ///< the id that the answer named
   Outcome outcome;
+  uint16_t answer_bytes = 0;  ///< over HTTP: of the last answer, head and body
 };
 
 /// Fills in records. Knows no clock: all times are given, in ns from the start of the run.
@@ -34,7 +35,7 @@ class Recorder {
 
   size_t capacity() const { return records_.size(); }
   void begun(size_t index, uint64_t intended_ns, uint64_t now_ns);
-  void answered(size_t index, uint64_t now_ns, uint32_t worker, int64_t service_error_ns);
+  void answered(size_t index, uint64_t now_ns, uint32_t worker, int64_t service_error_ns, uint64_t answer_bytes = 0);
   void lost(size_t index, uint64_t now_ns, Outcome why);
 
  private:

@@ -13,6 +13,7 @@ namespace lbbench {
 namespace {
 
 constexpr double kLateMs = 1.0;            // a generator that is later than this for 1 % of the connections has fallen behind
+constexpr double kGeneratorCpuMax = 0.9;   // of one CPU: a generator is one thread
 constexpr double kStallMs = 10;            // a burst of all that was due meanwhile follows, which no server was built to see
 constexpr double kServiceErrorMax = 0.05;  // of the mean service time
 constexpr double kOthersMax = 0.1;         // of the machine's CPU time
@@ -145,7 +146,8 @@ Table closed_table(std::span<const RunResult> results, const std::vector<std::pa
 }
 
 std::string heading(const Scenario& scenario, const Options& options, const RunResult& any, unsigned repeats) {
-  std::string text = fmt::format("{} {} workers", any.workers, to_string(options.model_of(scenario)));
+  std::string text =
+      fmt::format("{} {} workers{}", any.workers, to_string(options.model_of(scenario)), any.http ? ", over HTTP" : "");
   if (any.utilization)
     text += fmt::format(", utilization {:g} ({:.0f} connections/s), service by {}", *any.utilization,
                         arrival_rate_per_s(scenario, any.workers, *any.utilization), to_string(options.work));
@@ -160,6 +162,7 @@ std::string notes_on(const Scenario& scenario, const std::string& policy, const 
   std::string text;
   const auto note = [&](const std::string& line) { text += wrap("! " + policy + line, "    "); };
   const RunResult& last = *runs.back();
+  if (!last.peer_version.empty()) text += wrap(fmt::format("  {} is {}", policy, last.peer_version), "    ");
   if (!last.fallback.empty()) note(fmt::format(" ran as {} ({}): {}", last.effective, last.rung, last.fallback));
   Lost lost;
   uint64_t not_begun = 0;
@@ -189,6 +192,9 @@ std::string notes_on(const Scenario& scenario, const std::string& policy, const 
   std::vector<std::string> signs;
   const double late_ms = worst([](const RunResult& run) { return run.generator.late_p99_ms; });
   if (late_ms > kLateMs) signs.push_back(fmt::format("the generator fell behind by {} ms (p99)", in_short(late_ms)));
+  const double cpu = worst([](const RunResult& run) { return run.generator.cpu; });
+  if (cpu > kGeneratorCpuMax)
+    signs.push_back(fmt::format("the generator used {:.0f} % of a CPU: it may be the limit, not the server", 100 * cpu));
   const double stall_ms = worst([](const RunResult& run) { return run.generator.late_max_ms; });
   if (late_ms <= kLateMs && stall_ms > kStallMs)
     signs.push_back(fmt::format("the generator stood still for {} ms", in_short(stall_ms)));

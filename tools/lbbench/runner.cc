@@ -18,6 +18,7 @@
 
 #include "child.hh"
 #include "clock.hh"
+#include "datagram_generator.hh"
 #include "generator.hh"
 #include "machine_load.hh"
 #include "measure.hh"
@@ -30,11 +31,11 @@ namespace {
 constexpr int kTickMs = 100;
 constexpr int kHangLookMs = 5;
 constexpr double kStartAndStopS = 0.2;
-constexpr uint64_t kReadyNs = 15'000'000'000;
+constexpr uint64_t kReadyNs = 35'000'000'000;
 constexpr uint64_t kLeadNs = 20'000'000;          // from the forking of the generators to the run's time 0
 constexpr uint64_t kOvertimeNs = 10'000'000'000;  // generators give each connection 5 s
 constexpr int kServerStopMs = 5'000;
-constexpr double kClosedRateMaxPerS = 150'000;  // of one generator: how many records to hold ready
+constexpr double kClosedRateMaxPerS = 300'000;  // of one generator: how many records to hold ready
 constexpr unsigned kCpusPerGenerator = 4;
 
 struct Pipe {
@@ -114,11 +115,16 @@ class Run {
   void start_server() {
     Pipe ready = Pipe::open();
     stop_pipe_ = Pipe::open();
-    const ServerPlan server{plan_.policy,          workers_,    plan_.options.work, plan_.options.model_of(plan_.scenario),
-                            plan_.timer.median_ns, fleet_.slow, fleet_.slowdown,    plan_.options.window};
+    const ServerPlan server{plan_.policy,          workers_,
+                            plan_.options.work,    plan_.options.model_of(plan_.scenario),
+                            plan_.timer.median_ns, fleet_.slow,
+                            fleet_.slowdown,       plan_.options.window,
+                            plan_.options.http,    (plan_.scenario.flows_per_worker > 0)};
     server_ = std::make_unique<Child>([&] {
       stop_pipe_.write.reset();
       ready.read.reset();
+      if (plan_.program != nullptr)
+        return run_peer(*find_peer(plan_.policy), *plan_.program, workers_, report_[0], ready.write.get(), stop_pipe_.read.get());
       return run_server(server, report_[0], ready.write.get(), stop_pipe_.read.get());
     });
     stop_pipe_.read.reset();
@@ -133,7 +139,7 @@ class Run {
       if ((fds[0].revents & POLLIN) != 0) return RunResult{};
       if (fds[1].revents != 0)
         return RunFailure{report_[0].error[0] != '\0' ? report_[0].error.data() : "the server ended before it was ready"};
-      if (now_ns() > deadline_ns) return RunFailure{"the server was not ready after 15 s"};
+      if (now_ns() > deadline_ns) return RunFailure{"the server was not ready after 35 s"};
       if (!tick()) return Interrupted{};
     }
   }
@@ -151,10 +157,12 @@ class Run {
   }
 
   void start_generators() {
-    const unsigned clients = plan_.scenario.clients_per_worker * workers_;
+    const unsigned clients = (plan_.scenario.clients_per_worker + plan_.scenario.flows_per_worker) * workers_;
     worker_pids_.assign(report_[0].worker_pids.begin(), report_[0].worker_pids.begin() + report_[0].workers);
+    std::erase(worker_pids_, 0);
+    if (report_[0].primary_pid > 0) primary_pid_ = {report_[0].primary_pid};
     workers_cpu_ns_ = cpu_ns(worker_pids_);
-    primary_cpu_ns_ = cpu_ns(std::array{server_->pid()});
+    primary_cpu_ns_ = cpu_ns(primary_pid_);
     generators_cpu_ns_ = ended_children_cpu_ns();
     machine_ = MachineLoad::now();
     const uint64_t origin_ns = origin_ns_ = now_ns() + kLeadNs;
@@ -165,13 +173,24 @@ class Run {
                                     .origin_ns = origin_ns,
                                     .end_ns = period_.end_ns,
                                     .trace = traces_[i],
-                                    .clients = share,
+                                    .clients = plan_.scenario.load == Load::closed ? share : 0,
                                     .requests = plan_.scenario.requests,
+                                    .each_request = plan_.scenario.each_request,
                                     .records = rest.first(counts_[i]),
-                                    .stop = &stop_[0]};
+                                    .stop = &stop_[0],
+                                    .http = plan_.options.http,
+                                    .work = plan_.options.work,
+                                    .service_less_ns = sleep_error_ns()};
       rest = rest.subspan(counts_[i]);
-      generators_.push_back(std::make_unique<Child>([&generator] { return Generator(generator).run(); }));
+      generators_.push_back(std::make_unique<Child>([&] {
+        return plan_.scenario.flows_per_worker > 0 ? DatagramGenerator(generator, share).run() : Generator(generator).run();
+      }));
     }
+  }
+
+  /// Whoever sleeps through a timer of the machine's ends so late; the workers of our own protocol know it themselves.
+  uint64_t sleep_error_ns() const {
+    return plan_.options.work == Work::sleep ? static_cast<uint64_t>(std::max<int64_t>(plan_.timer.median_ns, 0)) : 0;
   }
 
   Outcome wait_for_generators() {
@@ -210,6 +229,8 @@ class Run {
     result.effective = report.effective.data();
     result.rung = report.rung.data();
     result.fallback = report.reason.data();
+    if (plan_.program != nullptr) result.peer_version = plan_.program->version;
+    result.http = plan_.options.http;
     result.workers = workers_;
     result.seed = seed_;
     result.repeat = plan_.repeat;
@@ -225,8 +246,9 @@ class Run {
     if (stopped_.to_ns != 0) result.hang = measure_hang(all, period_, last_id, stopped_.from_ns, stopped_.to_ns);
     if (plan_.scenario.bursts) result.used_per_burst = used_per_burst(all, period_, workers_);
     const uint64_t workers_ns = cpu_ns(worker_pids_) - workers_cpu_ns_;
-    const uint64_t primary_ns = cpu_ns(std::array{server_->pid()}) - primary_cpu_ns_;
+    const uint64_t primary_ns = cpu_ns(primary_pid_) - primary_cpu_ns_;
     const uint64_t generators_ns = ended_children_cpu_ns() - generators_cpu_ns_;
+    result.generator.cpu = static_cast<double>(generators_ns) / static_cast<double>(traces_.size() * (now_ns() - origin_ns_));
     result.others_cpu = others_part(machine_, MachineLoad::now(), workers_ns + primary_ns + generators_ns);
     if (const auto answered = std::ranges::count(all, lbbench::Outcome::answered, &Record::outcome); answered > 0) {
       const double ns_per_us = 1e3 * static_cast<double>(answered);
@@ -257,6 +279,7 @@ class Run {
   uint64_t origin_ns_ = 0;
   Stopped stopped_;
   std::vector<pid_t> worker_pids_;
+  std::vector<pid_t> primary_pid_;  ///< none, or one
   uint64_t workers_cpu_ns_ = 0;
   uint64_t primary_cpu_ns_ = 0;
   uint64_t generators_cpu_ns_ = 0;

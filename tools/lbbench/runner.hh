@@ -6,6 +6,7 @@
 #include <variant>
 
 #include "options.hh"
+#include "peer_server.hh"
 #include "result.hh"
 #include "work.hh"
 
@@ -15,8 +16,9 @@ namespace lbbench {
 struct RunPlan {
   const Scenario& scenario;
   const Options& options;
-  std::string policy;
-  unsigned repeat;  ///< from 1
+  std::string policy;          ///< or a peer's name
+  const PeerProgram* program;  ///< the peer's; null: a policy
+  unsigned repeat;             ///< from 1
   TimerError timer;
   bool calm = false;  ///< nobody is stopped, whatever the scenario says
 };
@@ -29,7 +31,7 @@ struct Interrupted {};
 /// Called every 0.1 s or so with the seconds since the start of the run; false ends it.
 using Tick = std::function<bool(double)>;
 
-/// Starts a server and the generators in processes of their own, lets the run take its time, and measures. Where the scenario stops
+/// Starts a server, ours or a peer, and the generators in processes of their own, lets the run take its time, and measures. Where the scenario stops
 /// a worker, the same without the stop comes first.
 std::variant<RunResult, RunFailure, Interrupted> run_once(const RunPlan& plan, const Tick& tick);
 

@@ -27,12 +27,16 @@ struct Scenario {
   std::vector<Service> services;
   bool bursts = false;              ///< open: as many connections as workers begin at one instant; otherwise Poisson, one by one
   unsigned requests = 1;            ///< per connection; its service time is divided evenly among them
+  bool each_request = false;        ///< closed: a request is what is measured, not a connection
   unsigned clients_per_worker = 0;  ///< closed: connections kept open
   double utilization = 0.7;         ///< open: of all workers, unless the user says otherwise
   double duration_s;                ///< counted part, unless the user says otherwise
   double compare_s = 0;             ///< the same when lbbench is run with no argument; 0: left out there
   double slow_share = 0;            ///< of the workers, rounded down: so many take `slowdown` times as long
   double slowdown = 1;
+  bool http = false;              ///< can be asked for in HTTP too, beside peers
+  unsigned flows_per_worker = 0;  ///< open: datagrams over UDP, of so many flows at a time
+  unsigned steps = 0;  ///< open: the rate rises in so many equal steps up to the utilization, or to what a server cannot follow
   bool hangs = false;  ///< one worker is stopped for the middle third of the counted part
   /// Connections that a worker has open on average; they ask once, at the end of their lives, and those that are open at the end of
   /// the run all at once. Only that burst counts. 0: every connection asks as it begins.

@@ -8,13 +8,15 @@
 #include <lb/lb.hh>
 
 #include "clock.hh"
+#include "http_worker.hh"
 #include "serve.hh"
+#include "serve_datagrams.hh"
 
 namespace lbbench {
 namespace {
 
 constexpr int kBacklog = 4096;
-constexpr uint64_t kStartNs = 10'000'000'000;
+constexpr uint64_t kStartNs = 30'000'000'000;
 constexpr uint64_t kDrainNs = 2'000'000'000;
 
 template <size_t N>
@@ -24,13 +26,20 @@ void put(std::array<char, N>& to, const std::string& text) {
 
 /// What each worker runs. The first that fails says why, for all to see.
 int work(lb::Worker& worker, const ServerPlan& plan, ServerReport& report) {
-  auto listener = worker.listen("tcp://127.0.0.1:0", {.backlog = kBacklog});
+  const double slowdown = worker.id() <= plan.slow_workers ? plan.slowdown : 1;
+  const Workload workload(plan.work, plan.timer_error_ns, slowdown);
+  if (plan.datagrams) {
+    auto socket = worker.bind("udp://127.0.0.1:0");
+    if (!socket) return put(report.error, socket.error().message()), 1;
+    serve_datagrams(worker, *socket, workload, plan.model);
+    return socket->error().code == 0 ? 0 : 1;
+  }
+  auto listener = worker.listen("tcp://127.0.0.1:0", {.backlog = plan.http ? lb::ListenOptions{}.backlog : kBacklog});
   if (!listener) {
     put(report.error, listener.error().message());
     return 1;
   }
-  const double slowdown = worker.id() <= plan.slow_workers ? plan.slowdown : 1;
-  const Workload workload(plan.work, plan.timer_error_ns, slowdown);
+  if (plan.http) return example::serve_http(worker, *std::move(listener));
   if (plan.model == WorkerModel::serial) {
     serve_serially(worker, *listener, workload);
   } else {
@@ -59,7 +68,7 @@ class Server {
     const uint64_t deadline_ns = now_ns() + kStartNs;
     while (listening_ < plan_.workers && report_.crashed_workers == 0) {
       if (now_ns() > deadline_ns)
-        return failed(fmt::format("{} of {} workers were listening after 10 s", listening_, plan_.workers));
+        return failed(fmt::format("{} of {} workers were listening after 30 s", listening_, plan_.workers));
       if (const auto polled = cluster_->poll(std::chrono::milliseconds(100)); !polled) return failed(polled.error());
     }
     if (report_.crashed_workers > 0) return failed("a worker left before it was listening");
@@ -104,6 +113,7 @@ class Server {
       put(report_.rung, endpoint.rung);
       put(report_.reason, endpoint.reason);
     }
+    report_.primary_pid = getpid();
     for (const auto& worker : status.workers) {
       if (report_.workers == kWorkersMax) break;
       report_.worker_ids[report_.workers] = worker.id;

@@ -21,14 +21,17 @@ struct ServerPlan {
   unsigned slow_workers;  ///< the first so many take `slowdown` times as long
   double slowdown;
   std::optional<unsigned> window;  ///< of round-robin, unless it is lb::Options' own
+  bool http;                       ///< answers HTTP, as the example server does
+  bool datagrams;                  ///< answers datagrams
 };
 
 /// What the server tells about itself; lives in memory that it shares with the main process.
 struct ServerReport {
   uint16_t port;
+  pid_t primary_pid;  ///< 0: none
   uint32_t workers;
   std::array<uint32_t, kWorkersMax> worker_ids;
-  std::array<pid_t, kWorkersMax> worker_pids;
+  std::array<pid_t, kWorkersMax> worker_pids;  ///< 0: no process of its own
   std::array<char, 64> effective;
   std::array<char, 64> rung;
   std::array<char, 512> reason;
