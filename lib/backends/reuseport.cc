@@ -210,17 +210,17 @@ bool ReuseportBackend::emptied() noexcept {
   return true;
 }
 
-/// Shut down, they leave the group, whoever else still holds them. Slot 0's may be wanted in the sockarray of another program.
+/// Shut down, they leave the group, whoever else still holds them. Only then is slot 0 taken from the program: without it the kernel's
+/// hash would send newcomers to the others, and a handshake that ends while its listener is shut down is reset. Slot 0 may be wanted in
+/// the sockarray of another program.
 void ReuseportBackend::finish() noexcept {
-  if (program_)
-    for (uint32_t i = 0; i < slots_.size(); ++i)
-      if (slots_[i].socket && (i == 0 || whole_)) program_->remove(i);
-  if (whole_) {  // the heir goes by the kernel's hash: our guard may have put the program back before we retired
-    if (program_) detach_program(slots_[0].socket.get());
-    return;
-  }
-  for (uint32_t i = 1; i < slots_.size(); ++i)
-    if (slots_[i].socket) ::shutdown(slots_[i].socket.get(), SHUT_RD);
+  if (!whole_)
+    for (uint32_t i = 1; i < slots_.size(); ++i)
+      if (slots_[i].socket) ::shutdown(slots_[i].socket.get(), SHUT_RD);
+  if (!program_) return;
+  for (uint32_t i = 0; i < slots_.size(); ++i)
+    if (slots_[i].socket && (i == 0 || whole_)) program_->remove(i);
+  detach_program(slots_[0].socket.get());  // also one that our guard had put back before we retired
 }
 
 void ReuseportBackend::select(Selector selector) noexcept {
