@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <algorithm>
@@ -10,6 +11,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
+#include <fstream>
 #include <numeric>
 
 namespace lb::test {
@@ -26,6 +28,12 @@ std::chrono::seconds patience() {
 
 /// Some conditions are met in shared memory, which nobody can poll: look again after so long.
 constexpr milliseconds kLook{10};
+
+#ifdef SYS_epoll_wait
+constexpr long kEpollWait = SYS_epoll_wait;
+#else
+constexpr long kEpollWait = SYS_epoll_pwait;
+#endif
 
 /// Waits until something may have changed.
 void wait_for_change(int cluster, Crowd* crowd, const Load* load) {
@@ -269,6 +277,14 @@ std::string shares(const std::vector<unsigned>& per_worker) {
     if (per_worker[id] != 0) text += (text.empty() ? "worker " : ", ") + std::to_string(id) + ": " + std::to_string(per_worker[id]);
   }
   return text;
+}
+
+bool wait_asleep(pid_t process) {
+  return wait_until("the process to sleep in epoll_wait", [&] {
+    std::ifstream file("/proc/" + std::to_string(process) + "/syscall");
+    long number = -1;  // or "running"
+    return file >> number && number == kEpollWait;
+  });
 }
 
 void stop_process(pid_t child) {

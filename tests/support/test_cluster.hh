@@ -100,6 +100,9 @@ double max_over_mean(const std::vector<unsigned>& per_worker, uint32_t first, ui
 /// "worker 1: 25, worker 2: 25".
 std::string shares(const std::vector<unsigned>& per_worker);
 
+/// Waits until a process sleeps in epoll_wait, as a worker does that has nothing to do.
+bool wait_asleep(pid_t process);
+
 /// Stops a child with SIGSTOP and waits until it has stopped.
 void stop_process(pid_t child);
 

@@ -39,10 +39,10 @@ std::span<Word> own_page() {
   return {};
 }
 
-/// All fields, again and again until the process ends: random words, and those that come close to what belongs there.
-void write_nonsense(std::span<Word> page) {
+/// All fields, again and again: random words, and those that come close to what belongs there.
+void write_nonsense(const std::stop_token& over, std::span<Word> page) {
   std::mt19937 random(1);
-  while (true) {
+  while (!over.stop_requested()) {
     for (int i = 0; i < 256; ++i) {
       const size_t index = random() % page.size();
       if (index == kDoorbellWord) continue;
@@ -72,19 +72,19 @@ void write_nonsense(std::span<Word> page) {
   }
 }
 
-void ring_without_end(std::span<Word> page) {
+void ring_without_end(const std::stop_token& over, std::span<Word> page) {
   const uint64_t one = 1;
-  while (::write(static_cast<int>(page[kDoorbellWord]), &one, sizeof one) == sizeof one) {
+  while (!over.stop_requested() && ::write(static_cast<int>(page[kDoorbellWord]), &one, sizeof one) == sizeof one) {
   }
 }
 
-/// A worker that answers while a thread of it does that.
-int answer_beside(void (*mischief)(std::span<Word>), Worker& worker, Board& board) {
+/// A worker that answers while a thread of it does that, until it has answered all.
+int answer_beside(void (*mischief)(const std::stop_token&, std::span<Word>), Worker& worker, Board& board) {
   auto listener = worker.listen(kAnyPort);
   if (!listener) return board.fail(listener.error().message());
   const auto page = own_page();
   if (page.empty()) return board.fail("it has no page of its own");
-  std::thread(mischief, page).detach();
+  const std::jthread beside(mischief, page);
   return answer_all(worker, *listener, Style::watch, board);
 }
 

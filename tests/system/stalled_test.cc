@@ -67,8 +67,12 @@ TEST_P(Stalled, worker_that_is_stopped_is_hung_in_the_status_until_it_goes_on) {
   };
   EXPECT_FALSE(hung());
   const auto pid = cluster.worker(1).pid;
-  stop_process(pid);
   Crowd crowd;
+  ASSERT_TRUE(cluster.occupy(crowd, 2));
+  crowd.ask_all();
+  ASSERT_TRUE(cluster.wait_finished(crowd));
+  ASSERT_TRUE(wait_asleep(pid));  // one that is busy is not hung, whatever holds it up
+  stop_process(pid);
   EXPECT_TRUE(cluster.wait_until(
       "the status to say so",
       [&] {
