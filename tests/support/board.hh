@@ -12,7 +12,7 @@ namespace lb::test {
 
 /// What the workers tell the test, in memory shared with it.
 struct Board {
-  static constexpr size_t kNumbers = 16384;
+  static constexpr size_t kNumbers = 131072;  ///< more than a fast machine serves while a test goes through its steps
   static constexpr size_t kWorkers = 320;
 
   std::array<std::atomic<uint32_t>, kNumbers> served{};    ///< times that a worker answered this number
