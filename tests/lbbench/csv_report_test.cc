@@ -22,7 +22,8 @@ std::vector<std::string> lines_of(const std::string& text) {
 }
 
 TEST(CsvReport, has_a_line_of_names_and_one_for_each_run) {
-  const auto lines = lines_of(csv_report(std::vector{sample_open_run("shared", 1, 14, 13), sample_open_run("reuseport", 1, 15, 13)}));
+  const auto lines =
+      lines_of(csv_report(std::vector{sample_open_run("shared", 1, 14, 13), sample_open_run("reuseport", 1, 15, 13)}));
   ASSERT_EQ(lines.size(), 3U);
   EXPECT_TRUE(lines[0].starts_with("scenario,policy,effective,")) << lines[0];
   EXPECT_TRUE(lines[1].starts_with("mixed,shared,shared,")) << lines[1];

@@ -66,7 +66,7 @@ TEST(JsonReport, a_ramp_has_its_steps_in_order) {
   const auto json = nlohmann::json::parse(json_report(Host{}, Options{}, std::vector{run}));
   const auto& steps = json["results"][0]["extra"]["ramp"];
   ASSERT_EQ(steps.size(), 2U);
-  EXPECT_EQ(keys(steps[0]), (Names{"offered_per_s", "throughput_per_s", "latency_ms"}));
+  EXPECT_EQ(keys(steps[0]), (Names{"offered_per_s", "throughput_per_s", "latency_ms", "ideal_ms"}));
   EXPECT_DOUBLE_EQ(steps[0]["latency_ms"]["p99"].get<double>(), 2);
   EXPECT_DOUBLE_EQ(steps[1]["offered_per_s"].get<double>(), 200);
 }

@@ -49,7 +49,8 @@ TEST(Peers, versions_are_short) {
 TEST(Peers, node_reuseport_needs_a_version_that_has_it) {
   for (const char* version : {"Node.js 18.20.4", "Node.js 20.20.2", "Node.js 22.11.0", "Node.js 23.0.0"})
     EXPECT_NE(no_reuse_port(version), "") << version;
-  for (const char* version : {"Node.js 22.12.0", "Node.js 23.1.0", "Node.js 24.0.0"}) EXPECT_EQ(no_reuse_port(version), "") << version;
+  for (const char* version : {"Node.js 22.12.0", "Node.js 23.1.0", "Node.js 24.0.0"})
+    EXPECT_EQ(no_reuse_port(version), "") << version;
 }
 
 }  // namespace

@@ -29,8 +29,9 @@ TEST(SpreadTest, interval_is_the_narrowest_pair_of_order_statistics_that_holds_9
 }
 
 TEST(SpreadTest, ratios_are_taken_between_runs_of_one_repeat) {
-  const std::vector<RunResult> runs{sample_open_run("a", 2, 20, 10), sample_open_run("b", 1, 10, 10), sample_open_run("a", 1, 30, 10),
-                                    sample_open_run("b", 2, 5, 10), sample_open_run("b", 3, 5, 10)};
+  const std::vector<RunResult> runs{sample_open_run("a", 2, 20, 10), sample_open_run("b", 1, 10, 10),
+                                    sample_open_run("a", 1, 30, 10), sample_open_run("b", 2, 5, 10),
+                                    sample_open_run("b", 3, 5, 10)};
   const auto policies = by_policy(runs);
   ASSERT_EQ(policies.size(), 2U);
   EXPECT_EQ(policies[0].runs[0]->repeat, 1U);

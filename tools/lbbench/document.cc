@@ -78,7 +78,18 @@ RunResult result_of(const Json& json) {
   if (const auto generator = optional_of<Json>(extra, "generator"))
     run.generator = {.late_p99_ms = generator->at("late_p99_ms"),
                      .late_max_ms = generator->at("late_max_ms"),
-                     .not_begun = generator->at("not_begun")};
+                     .not_begun = generator->at("not_begun"),
+                     .cpu = generator->value("cpu", 0.0)};
+  run.peer_version = extra.value("peer_version", "");
+  if (const auto http = optional_of<Json>(extra, "http")) {
+    run.http = true;
+    run.answer_bytes = http->at("answer_bytes");
+  }
+  for (const auto& step : extra.value("ramp", Json::array()))
+    run.ramp.push_back({.offered_per_s = step.at("offered_per_s"),
+                        .throughput_per_s = step.at("throughput_per_s"),
+                        .latency = latency_of(step.at("latency_ms")),
+                        .ideal = latency_of(step.at("ideal_ms"))});
   return run;
 }
 

@@ -30,8 +30,8 @@ class HttpAnswer {
   /// Begins with the next one.
   void reset() { *this = HttpAnswer(); }
 
-  uint64_t bytes() const { return bytes_; }     ///< head and body so far
-  uint32_t worker() const { return worker_; }   ///< X-Worker; 0 without it
+  uint64_t bytes() const { return bytes_; }    ///< head and body so far
+  uint32_t worker() const { return worker_; }  ///< X-Worker; 0 without it
 
  private:
   enum class Part { status, headers, body, broken };

@@ -53,7 +53,8 @@ Json extra_of(const RunResult& run, const Options& options) {
   for (const auto& step : run.ramp)
     extra["ramp"].push_back({{"offered_per_s", step.offered_per_s},
                              {"throughput_per_s", step.throughput_per_s},
-                             {"latency_ms", to_json(step.latency)}});
+                             {"latency_ms", to_json(step.latency)},
+                             {"ideal_ms", to_json(step.ideal)}});
   if (options.window) extra["window"] = *options.window;
   if (run.used_per_burst) extra["used_per_burst"] = *run.used_per_burst;
   return extra;

@@ -56,7 +56,10 @@ void list() {
       {"auto", "reuseport where the kernel permits its program, else round-robin."},
   };
   fmt::print("Scenarios:\n");
-  for (const auto& scenario : scenarios()) fmt::print("  {:<26}{}\n", scenario.name, scenario.sentence);
+  for (const auto& scenario : scenarios()) {
+    fmt::print("  {:<26}{}\n", scenario.name, scenario.sentence);
+    if (!scenario.pain.empty()) fmt::print("  {:<26}({})\n", "", scenario.pain);
+  }
   fmt::print("\nPolicies, as in LB_SCHED_POLICY:\n");
   for (const auto& line : policies) fmt::print("  {:<26}{}\n", line.policy, line.sentence);
   fmt::print("\nPeers, over HTTP:\n");

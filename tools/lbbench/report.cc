@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "ramp.hh"
 #include "table.hh"
 
 namespace lbbench {
@@ -219,6 +220,12 @@ std::string report_scenario(const Scenario& scenario, const Options& options, st
   }
   if (results.empty()) return fmt::format("{}: nothing measured\n", scenario.name);
   const bool repeated = repeats > 1;
+  if (scenario.steps > 0) {
+    std::string text = heading(scenario, options, results.front(), repeats);
+    text += ramp_table(scenario, options.utilization_of(scenario), by_policy(results));
+    for (const auto& [policy, runs] : policies) text += notes_on(scenario, policy, runs);
+    return text;
+  }
   const Table table =
       scenario.load == Load::open ? open_table(scenario, results, policies, repeated) : closed_table(results, policies, repeated);
   std::string text = heading(scenario, options, results.front(), repeats) + table.to_string();

@@ -39,6 +39,7 @@ struct RampStep {
   double offered_per_s = 0;
   double throughput_per_s = 0;  ///< of those that began in this step, answered before its end
   Latency latency;              ///< of those that began in this step
+  Latency ideal{};
 };
 
 /// How much longer than asked a worker was busy with a connection: what the machine's timers and other load add.

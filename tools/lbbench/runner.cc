@@ -22,6 +22,7 @@
 #include "generator.hh"
 #include "machine_load.hh"
 #include "measure.hh"
+#include "ramp.hh"
 #include "server.hh"
 #include "shared_array.hh"
 
@@ -200,7 +201,7 @@ class Run {
         pollfd fd{generator->fd(), POLLIN, 0};
         ::poll(&fd, 1, hang_and_go_on());
         const bool go_on = tick();
-        if (!go_on || now_ns() > deadline_ns) stop_[0].store(true);
+        if (!go_on || now_ns() > deadline_ns || ramp_is_over()) stop_[0].store(true);
         if (!go_on) return Interrupted{};
         if (now_ns() > deadline_ns) return RunFailure{"the generator did not come to an end"};
       }
@@ -208,6 +209,17 @@ class Run {
         return RunFailure{fmt::format("the generator failed with exit code {}", code)};
     }
     return RunResult{};
+  }
+
+  /// A ramp ends with the first step at whose end the server has fallen behind.
+  bool ramp_is_over() {
+    const unsigned steps = plan_.scenario.steps;
+    const uint64_t now = now_ns() - origin_ns_;
+    if (ramp_end_ns_ != 0 || step_ >= steps || now < kTickMs * 1'000'000ULL + step_begin_ns(period_, steps, step_ + 1) ||
+        now > period_.end_ns + kOvertimeNs)
+      return ramp_end_ns_ != 0;
+    if (fell_behind(records_->all(), period_, steps, step_++, workers_)) ramp_end_ns_ = now;
+    return ramp_end_ns_ != 0;
   }
 
   /// Stops a worker and lets it go on, when it is time. Gives how many ms to wait until the next look.
@@ -244,6 +256,12 @@ class Run {
     const auto stopped = fleet_.hangs() ? std::optional(last_id) : std::nullopt;
     measure(all, counted, {report.worker_ids.data(), report.workers}, result, stopped);
     if (stopped_.to_ns != 0) result.hang = measure_hang(all, period_, last_id, stopped_.from_ns, stopped_.to_ns);
+    if (plan_.scenario.steps > 0) {
+      const uint64_t end_ns = ramp_end_ns_ != 0 ? ramp_end_ns_ : period_.end_ns;
+      result.ramp = measure_ramp(all, trace_, fleet_, period_, plan_.scenario.steps, end_ns);
+      result.throughput_per_s = std::ranges::max(result.ramp, {}, &RampStep::throughput_per_s).throughput_per_s;
+      result.ideal.reset();  // of the trace's end, which the run need not have reached; the steps have theirs
+    }
     if (plan_.scenario.bursts) result.used_per_burst = used_per_burst(all, period_, workers_);
     const uint64_t workers_ns = cpu_ns(worker_pids_) - workers_cpu_ns_;
     const uint64_t primary_ns = cpu_ns(primary_pid_) - primary_cpu_ns_;
@@ -277,6 +295,8 @@ class Run {
   std::vector<size_t> counts_;
   std::unique_ptr<SharedArray<Record>> records_;
   uint64_t origin_ns_ = 0;
+  unsigned step_ = 0;         ///< of a ramp: the next to be looked at
+  uint64_t ramp_end_ns_ = 0;  ///< when it was seen that the server had fallen behind
   Stopped stopped_;
   std::vector<pid_t> worker_pids_;
   std::vector<pid_t> primary_pid_;  ///< none, or one

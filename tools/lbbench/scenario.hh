@@ -23,6 +23,7 @@ struct Service {
 struct Scenario {
   std::string name;
   std::string sentence;
+  std::string pain{};  ///< who wished for it: what users of other servers reported, and where
   Load load = Load::open;
   std::vector<Service> services;
   bool bursts = false;              ///< open: as many connections as workers begin at one instant; otherwise Poisson, one by one

@@ -30,11 +30,22 @@ uint64_t draw_ns(const std::vector<Service>& mix, std::mt19937_64& random) {
   return static_cast<uint64_t>(std::llround(ms * kNsPerMs));
 }
 
+/// Part of the full rate; under a ramp it rises.
+double rate_at(const Scenario& scenario, Period period, double at_ns) {
+  for (unsigned step = 1; step < scenario.steps; ++step)
+    if (at_ns < static_cast<double>(step_begin_ns(period, scenario.steps, step))) return static_cast<double>(step) / scenario.steps;
+  return 1;
+}
+
 }  // namespace
 
 Period period_of(double counted_s) {
   const double warm_up_s = std::clamp(counted_s / 10, 0.1, 1.0);
   return {static_cast<uint64_t>(warm_up_s * kNsPerS), static_cast<uint64_t>((warm_up_s + counted_s) * kNsPerS)};
+}
+
+uint64_t step_begin_ns(Period period, unsigned steps, unsigned index) {
+  return index == 0 ? 0 : period.warm_up_ns + (period.end_ns - period.warm_up_ns) * index / steps;
 }
 
 Period counted_period(const Scenario& scenario, Period period) {
@@ -61,10 +72,11 @@ Trace make_trace(const Scenario& scenario, unsigned workers, double utilization,
   Trace trace;
   if (scenario.load == Load::closed) return trace;
   const unsigned together = scenario.bursts ? workers : 1;
-  const double gap_ns = kNsPerS * together / arrival_rate_per_s(scenario, workers, utilization);
-  trace.reserve(static_cast<size_t>(1.1 * static_cast<double>(period.end_ns) / gap_ns * together) + 64);
+  const double full_gap_ns = kNsPerS * together / arrival_rate_per_s(scenario, workers, utilization);
+  trace.reserve(static_cast<size_t>(1.1 * static_cast<double>(period.end_ns) / full_gap_ns * together) + 64);
   double at_ns = 0;
   while (true) {
+    const double gap_ns = full_gap_ns / rate_at(scenario, period, at_ns);
     at_ns += scenario.bursts ? gap_ns : exponential(random, gap_ns);
     if (at_ns >= static_cast<double>(period.end_ns)) return trace;
     const auto begin_ns = static_cast<uint64_t>(at_ns);

@@ -32,6 +32,9 @@ Period period_of(double counted_s);
 /// From when records count: under `held`, the burst at the end alone.
 Period counted_period(const Scenario& scenario, Period period);
 
+/// When step `index` of a ramp begins; the first takes the warm-up in.
+uint64_t step_begin_ns(Period period, unsigned steps, unsigned index);
+
 /// The workers as a scenario has them: some slow, one absent for a while.
 struct Fleet {
   unsigned workers = 0;
