@@ -27,6 +27,7 @@ namespace {
 
 constexpr int kInsertTries = 200;
 constexpr timespec kInsertPause{0, 1'000'000};
+constexpr uint32_t kPullMax = UINT16_MAX;
 constexpr int64_t kClockSlack_ms = 20;         // of the kernel's timers, and of picks that were under way
 constexpr int64_t kHandshakes_ms = 1'000;      // a retired group's patience with handshakes under way, with a program that migrates
 constexpr int64_t kHandshakesMax_ms = 64'000;  // and without: tcp_synack_retries is 5, after 1, 2, 4, 8, 16 s, and 32 s to give up
@@ -138,7 +139,9 @@ Result<void> ReuseportBackend::open(Heritage& heritage) noexcept {
   if (auto allowed = allow_reuse_port(slots_[0].socket.get()); !allowed) return allowed;
   if (auto listening = listen_on(slots_[0].socket.get(), request_.options.backlog, address_); !listening) return listening;
   for (Heritage::Slot& other : heritage.others) {
-    if (other.index >= slots_.size()) continue;
+    if (other.index >= slots_.size())
+      return error_naming(ENOSPC, "slot " + std::to_string(other.index) + " of the old primary, but " +
+                                      std::to_string(slots_.size()) + " slots here (Options::workers_max)");
     slots_[other.index].socket = std::move(other.socket);
     slots_[other.index].place = other.place;
     sockets_ = std::max(sockets_, other.place + 1);
@@ -352,7 +355,7 @@ void ReuseportBackend::ready(Seat seat) noexcept {
 }
 
 void ReuseportBackend::weigh(Seat seat) noexcept {
-  if (program_) program_->group().weight[seat.slot] = around_.scoreboard.weight(seat.slot);
+  if (program_) program_->group().weight[seat.slot] = static_cast<uint16_t>(std::min(around_.scoreboard.pull(seat.slot), kPullMax));
 }
 
 void ReuseportBackend::draining(Seat seat) noexcept {

@@ -75,7 +75,7 @@ void RoundRobinBackend::ask_for_a_ring(Peer& peer) noexcept {
 /// By load / weight.
 bool RoundRobinBackend::less_loaded(const Peer& peer, const Peer& than) const noexcept {
   const Scoreboard& board = around_.scoreboard;
-  return board.load(peer.seat.slot) * board.weight(than.seat.slot) < board.load(than.seat.slot) * board.weight(peer.seat.slot);
+  return board.load(peer.seat.slot) * board.pull(than.seat.slot) < board.load(than.seat.slot) * board.pull(peer.seat.slot);
 }
 
 RoundRobinBackend::Peer* RoundRobinBackend::pick(uint64_t now) noexcept {

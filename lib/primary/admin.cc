@@ -9,7 +9,9 @@
 
 #include "primary/admin_request.hh"
 #include "primary/cluster_impl.hh"
+#include "primary/launch.hh"
 #include "primary/status_json.hh"
+#include "sys/error.hh"
 #include "sys/process.hh"
 
 namespace lb {
@@ -33,10 +35,14 @@ std::string refuse_worker(uint32_t id) { return refusal("there is no worker " + 
 }  // namespace
 
 Result<void> Cluster::Impl::open_admin_socket() noexcept {
-  const char* asked = ::getenv("LB_ADMIN_SOCKET");
+  const char* asked = ::getenv(kAdminVariable);
   const std::string path = asked != nullptr ? asked : options_.admin_socket;
   if (path.empty()) return {};
   auto socket = AdminSocket::open(*loop_, path, [this](std::string_view request) { return administer(request); });
+  if (!socket && socket.error().code == EADDRINUSE && asked != nullptr)
+    return error_naming(EADDRINUSE,
+                        socket.error().op + std::string(" (from LB_ADMIN_SOCKET: perhaps inherited from the server that "
+                                                        "has it; unset it, or name another path)"));
   if (!socket) return socket.error();
   admin_ = std::move(*socket);
   return {};

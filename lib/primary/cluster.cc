@@ -38,6 +38,8 @@ Result<void> validate(const Options& options) noexcept {
   if (auto pinned = check_cpus(options.pin_cpus); !pinned) return pinned;
   if (options.queue_max < 1) return Error{EINVAL, "Options::queue_max 0 (allowed: 1 and up)"};
   if (options.shed_over < milliseconds{0}) return Error{EINVAL, "Options::shed_over is negative"};
+  if (options.slow_start < milliseconds{0} || options.slow_start > std::chrono::hours{24})
+    return Error{EINVAL, "Options::slow_start (allowed: 0 to 24 h)"};
   if (options.upgrade_deadline < milliseconds{1} || options.upgrade_deadline > std::chrono::hours{24})
     return Error{EINVAL, "Options::upgrade_deadline (allowed: 1 ms to 24 h)"};
   if (options.drain_deadline < milliseconds{0}) return Error{EINVAL, "Options::drain_deadline is negative"};
@@ -206,6 +208,7 @@ Result<void> Cluster::Impl::turn(milliseconds timeout) noexcept {
   supervisor_->respawn_due();  // so does this,
   advance_scale();             // and this
   advance_shed();
+  advance_slow_start();
   tell_spawned();
   if (auto dropped = drop_when_started(); !dropped) return dropped;
   if (options_.reap_orphans)
@@ -233,7 +236,7 @@ void Cluster::Impl::wake_poller() noexcept {
 int Cluster::Impl::next_turn_ms() const noexcept {
   int next = phase_ == Phase::closing ? kClosingPoll_ms : options_.reap_orphans ? kOrphansPoll_ms : -1;
   for (const int wanted : {supervisor_->next_turn_ms(), const_cast<Listeners&>(*listeners_).next_turn_ms(), roll_turn_ms(),
-                           scale_turn_ms(), upgrade_turn_ms(), admin_ ? admin_->next_turn_ms() : -1})
+                           scale_turn_ms(), slow_start_turn_ms(), upgrade_turn_ms(), admin_ ? admin_->next_turn_ms() : -1})
     if (wanted >= 0 && (next < 0 || wanted < next)) next = wanted;
   return next;
 }
@@ -288,6 +291,7 @@ std::vector<WorkerStatus> Cluster::Impl::workers() const {
     for (const auto& cell : page.cells) one.accepted += atomic(cell.accepted).load();
     one.kind = worker->recipe.kind;
     one.weight = worker->recipe.weight;
+    if (const unsigned share = scoreboard_.share(worker->slot); share != 0) one.weight_percent = 100 * share / Scoreboard::kShares;
     one.reported = atomic(page.reported).load();
     one.generation = worker->recipe.generation;
     one.cpu = static_cast<int>(atomic(page.cpu).load()) - 1;

@@ -101,6 +101,10 @@ class LB_HIDDEN Cluster::Impl {
   void begin_shed() noexcept;
   void advance_shed() noexcept;
   int scale_turn_ms() const noexcept;
+  bool anybody_warm() const noexcept;
+  void begin_slow_start(WorkerRecord& worker) noexcept;
+  void advance_slow_start() noexcept;
+  int slow_start_turn_ms() const noexcept;
   bool lost_in_roll(const WorkerRecord& worker, const ExitStatus& status, bool expected) noexcept;
   void tell_roll(Event::Kind kind, const WorkerRecord* fresh = nullptr, uint32_t replaced = 0) noexcept;
   void bequeath(Act last) noexcept;
@@ -122,6 +126,8 @@ class LB_HIDDEN Cluster::Impl {
   bool come_so_far(bool listening) const noexcept;
   void advance_takeover() noexcept;
   void take_over() noexcept;
+  Result<void> inherit_scale() noexcept;
+  void inherit_weights() noexcept;
   void forget_predecessor() noexcept;
   void give_back() noexcept;
   void report_unfit(std::string_view why) noexcept;
@@ -162,9 +168,11 @@ class LB_HIDDEN Cluster::Impl {
   uint32_t generation_ = 1;  // of the workers that are started
   Roll roll_;
   std::optional<Recipe> last_recipe_;  // what `scale` spawns more of
+  unsigned scaled_to_ = 0;             // the last that `scale` was asked for; 0: none
   std::optional<unsigned> scale_to_;   // until it is so
   std::string scale_trouble_;          // why it is not yet
   uint64_t scale_again_ns_ = 0;
+  uint64_t slow_ns_ = 0;                    // when the slow starters come a step further; 0: there are none
   unsigned shed_rounds_ = 0;                // still to come
   uint64_t shed_ns_ = 0;                    // the next
   std::optional<Successor> successor_;      // an upgrade is under way, from us

@@ -43,6 +43,9 @@ class Life {
 /// How a new primary finds the one that it is to take over from.
 inline constexpr const char* kUpgradeVariable = "LB_UPGRADE_FD";
 
+/// Where a primary's admin socket is to be. Workers do not get it: a server that one of them starts, or is, would want the same.
+inline constexpr const char* kAdminVariable = "LB_ADMIN_SOCKET";
+
 /// The exit code of a worker that could not start, or threw (EX_SOFTWARE, sysexits.h).
 inline constexpr int kExitStartFailed = 70;
 
@@ -58,8 +61,9 @@ Result<std::unique_ptr<Life>> launch_command(uint32_t id, UniqueFd channel, cons
 /// Remembers where this program is, before somebody replaces its file: an empty Command::path means what is there then.
 void note_own_program() noexcept;
 /// The same for any program that is to get a channel: its number is in `channel_variable`, beside `env`, which is liblb's own.
+/// `withheld`: a variable of this process that it does not get; null: it gets all.
 Result<std::unique_ptr<Life>> execute(UniqueFd channel, const char* channel_variable, std::vector<std::string> env,
-                                      const Recipe& recipe, const sigset_t& mask) noexcept;
+                                      const char* withheld, const Recipe& recipe, const sigset_t& mask) noexcept;
 /// Starts a thread. Its Life, destroyed before it was reaped, leaves it to itself.
 Result<std::unique_ptr<Life>> launch_thread(uint32_t id, UniqueFd channel, const Recipe& recipe) noexcept;
 /// Makes a Worker of this very thread, which take_seat gives; it has ended once that is destroyed.

@@ -57,8 +57,8 @@ bool same_name(std::string_view one, std::string_view other) {
   return one.substr(0, one.find('=')) == other.substr(0, other.find('='));
 }
 
-Plan make_plan(const Recipe& recipe, const char* channel_variable, const std::vector<std::string>& env, int channel, int report,
-               const sigset_t& mask) {
+Plan make_plan(const Recipe& recipe, const char* channel_variable, const std::vector<std::string>& env, const char* withheld,
+               int channel, int report, const sigset_t& mask) {
   const Command& command = recipe.command;
   std::string path = command.path.empty() ? own_program() : command.path;
   Plan plan{std::move(path), {}, {}, {}, &command, channel, report, mask, recipe.drops_capabilities};
@@ -74,7 +74,7 @@ Plan make_plan(const Recipe& recipe, const char* channel_variable, const std::ve
     return false;
   };
   for (char** text = environ; text != nullptr && *text != nullptr; ++text)
-    if (!overridden(*text, 0)) plan.texts.emplace_back(*text);
+    if (!overridden(*text, 0) && (withheld == nullptr || !same_name(*text, withheld))) plan.texts.emplace_back(*text);
   for (size_t i = 0; i < added.size(); ++i)
     if (!overridden(added[i], i + 1)) plan.texts.push_back(added[i]);
   for (size_t i = 0; i < plan.texts.size(); ++i) (i < arguments ? plan.argv : plan.env).push_back(plan.texts[i].data());
@@ -193,14 +193,14 @@ Result<std::pair<UniqueFd, UniqueFd>> make_report() noexcept {
 }  // namespace
 
 Result<std::unique_ptr<Life>> execute(UniqueFd channel, const char* channel_variable, std::vector<std::string> env,
-                                      const Recipe& recipe, const sigset_t& mask) noexcept try {
+                                      const char* withheld, const Recipe& recipe, const sigset_t& mask) noexcept try {
   const Command& command = recipe.command;
   if (auto valid = validate(command); !valid) return valid.error();
   auto end = clear_of_stdio(std::move(channel));
   if (!end) return end.error();
   auto report = make_report();
   if (!report) return report.error();
-  const Plan plan = make_plan(recipe, channel_variable, env, end->get(), report->second.get(), mask);
+  const Plan plan = make_plan(recipe, channel_variable, env, withheld, end->get(), report->second.get(), mask);
 
   sigset_t all;
   sigset_t before;
@@ -236,7 +236,8 @@ void note_own_program() noexcept try {
 
 Result<std::unique_ptr<Life>> launch_command(uint32_t id, UniqueFd channel, const Recipe& recipe, const sigset_t& mask) noexcept
     try {
-  return execute(std::move(channel), kChannelVariable, {std::string(kWorkerIdVariable) + "=" + std::to_string(id)}, recipe, mask);
+  return execute(std::move(channel), kChannelVariable, {std::string(kWorkerIdVariable) + "=" + std::to_string(id)}, kAdminVariable,
+                 recipe, mask);
 } catch (...) {
   return Error{ENOMEM, "spawn"};
 }

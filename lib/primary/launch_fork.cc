@@ -25,6 +25,7 @@ namespace {
   int code = kExitStartFailed;
   try {
     if (recipe.drops_capabilities) drop_capabilities().value();
+    ::unsetenv(kAdminVariable);
     for (const auto& text : recipe.env)
       ::setenv(text.substr(0, text.find('=')).c_str(), text.substr(text.find('=') + 1).c_str(), 1);
     auto impl = Worker::Impl::start(id, std::move(channel), std::move(stop)).value();

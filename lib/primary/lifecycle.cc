@@ -59,6 +59,7 @@ bool Cluster::Impl::act_on(WorkerRecord& worker, const Message& message) noexcep
       answer_query(worker, message);
       return true;
     case Act::listening: {
+      if (worker.state == WorkerState::spawned || worker.state == WorkerState::online) begin_slow_start(worker);
       const auto about = listeners_->listening(worker.seat(), message.endpoint);
       if (about == Listeners::About::nothing) return false;
       ever_listened_ = true;

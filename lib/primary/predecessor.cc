@@ -6,6 +6,7 @@
 
 #include <charconv>
 #include <cstdlib>
+#include <cstring>
 
 #include "primary/launch.hh"
 #include "sys/error.hh"
@@ -68,18 +69,24 @@ Result<void> Predecessor::act_on(const Message& message, Packet& packet, std::st
       return socket(message, packet);
     case Act::told:
       if (stage != Stage::hearing) return Error{EPROTO, "upgrade: told twice"};
-      listening_ = message.value[0];
       stage = Stage::waiting;
-      return {};
+      return hear_staff(message, payload);
     case Act::yours:
       if (stage != Stage::asked) return Error{EPROTO, "upgrade: too early"};
       stage = Stage::taking;
-      return {};
+      return hear_staff(message, payload);
     default:
       return Error{EPROTO, "upgrade"};
   }
 } catch (...) {
   return Error{ENOMEM, "upgrade"};
+}
+
+Result<void> Predecessor::hear_staff(const Message& message, std::string_view payload) {
+  if (payload.size() % sizeof(uint16_t) != 0) return Error{EPROTO, "upgrade: weights"};
+  staff_ = {message.value[0], message.value[1], std::vector<uint16_t>(payload.size() / sizeof(uint16_t))};
+  if (!payload.empty()) std::memcpy(staff_.weights.data(), payload.data(), payload.size());
+  return {};
 }
 
 Result<void> Predecessor::heirloom(const Message& message, std::string_view payload) {

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "primary/listeners.hh"
+#include "primary/staff.hh"
 #include "sys/event_loop.hh"
 #include "wire/channel.hh"
 
@@ -30,23 +31,25 @@ class Predecessor {
   Heirloom* find(const std::string& key) noexcept;
   /// By the cell that the endpoint had there.
   std::map<uint32_t, Heirloom*> heirlooms() noexcept;
-  /// How many workers listened there.
-  unsigned listening() const noexcept { return listening_; }
+  /// As it last told.
+  const Staff& staff() const noexcept { return staff_; }
 
   Stage stage = Stage::hearing;
   bool unfit = false;    ///< it has been told that we will not get there
+  bool scaled = false;   ///< we have been asked to have as many workers as it was asked for
   uint64_t news_ns = 0;  ///< when last a worker came further
   EventLoop::Token token = 0;
 
  private:
-  explicit Predecessor(UniqueFd channel) noexcept : channel_(std::move(channel)) {}
+  explicit Predecessor(UniqueFd channel) noexcept : channel_(std::move(channel), Message::kHandOverVersion) {}
+  Result<void> hear_staff(const Message& message, std::string_view payload);
   Result<void> heirloom(const Message& message, std::string_view payload);
   Result<void> socket(const Message& message, Packet& packet);
 
   Channel channel_;
   std::map<std::string, Heirloom> heirlooms_;  // by key
   std::map<uint32_t, std::string> keys_;       // by cell
-  unsigned listening_ = 0;
+  Staff staff_;
 };
 
 }  // namespace lb

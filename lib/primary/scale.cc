@@ -33,6 +33,7 @@ Result<void> Cluster::Impl::scale(unsigned workers) noexcept try {
     return error_naming(workers == 0 ? EINVAL : ENOSPC, "scale to " + std::to_string(workers) + " workers (allowed: 1 to " +
                                                             std::to_string(slots / 2) + ", half of the " + std::to_string(slots) +
                                                             " slots, so that each can be replaced; see Options::workers_max)");
+  scaled_to_ = workers;
   scale_to_ = workers;
   scale_trouble_.clear();
   scale_again_ns_ = 0;

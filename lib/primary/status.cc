@@ -83,6 +83,7 @@ std::string Status::to_string() const {
             (worker.kind == WorkerKind::forked ? std::string() : std::string(" (") + lb::to_string(worker.kind) + ")") +
             ": in flight " + std::to_string(worker.in_flight) + ", accepted " + std::to_string(worker.accepted) +
             (worker.weight == 1 ? std::string() : ", weight " + std::to_string(worker.weight)) +
+            (worker.weight_percent == 100 ? std::string() : ", warming up: " + std::to_string(worker.weight_percent) + " %") +
             (worker.reported == 0 ? std::string() : ", reports " + std::to_string(worker.reported)) +
             (worker.cpu < 0 ? std::string() : ", on CPU " + std::to_string(worker.cpu)) + "\n";
   if (!scaling.empty()) text += "scaling " + scaling + "\n";

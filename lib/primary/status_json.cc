@@ -50,6 +50,7 @@ void write(JsonWriter& json, const WorkerStatus& worker) {
       .member("in_flight", worker.in_flight)
       .member("accepted", worker.accepted)
       .member("weight", uint32_t{worker.weight})
+      .member("weight_percent", worker.weight_percent)
       .member("reported", worker.reported)
       .member("connected", worker.connected)
       .member("generation", worker.generation);

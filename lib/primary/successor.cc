@@ -9,13 +9,14 @@
 
 namespace lb {
 
-Result<void> Successor::bequeath(const std::vector<Bequest>& bequests, Act last, unsigned listening) noexcept try {
+Result<void> Successor::bequeath(const std::vector<Bequest>& bequests, Act last, const Staff& staff) noexcept try {
   for (const Bequest& bequest : bequests)
     if (auto sent = send(bequest); !sent) return sent;
   Message end;
   end.act = last;
-  end.value[0] = listening;
-  return send(end);
+  end.value[0] = staff.listening;
+  end.value[1] = staff.scaled_to;
+  return send(end, -1, {reinterpret_cast<const char*>(staff.weights.data()), staff.weights.size() * sizeof(uint16_t)});
 } catch (...) {
   return Error{ENOMEM, "upgrade"};
 }

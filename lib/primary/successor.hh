@@ -9,6 +9,7 @@
 
 #include "primary/launch.hh"
 #include "primary/listeners.hh"
+#include "primary/staff.hh"
 #include "sys/event_loop.hh"
 #include "wire/channel.hh"
 
@@ -29,7 +30,7 @@ class Successor {
   uint64_t deadline_ns() const noexcept { return deadline_ns_; }
 
   /// Tells all that there is, and then `last`: told or yours.
-  Result<void> bequeath(const std::vector<Bequest>& bequests, Act last, unsigned listening) noexcept;
+  Result<void> bequeath(const std::vector<Bequest>& bequests, Act last, const Staff& staff) noexcept;
   /// Sends what did not fit into the channel. EPIPE: it is gone.
   Result<void> flush() noexcept;
   bool owing() const noexcept { return !outbox_.empty(); }

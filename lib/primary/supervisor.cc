@@ -79,10 +79,13 @@ Result<WorkerRecord*> Supervisor::spawn(Recipe recipe, unsigned crashes) noexcep
   record->crashes = crashes;
   if (recipe.kind != WorkerKind::primary) record->cpu = next_cpu();
   record->started_ns = now_ns();
+  record->newcomer =
+      std::any_of(workers_.begin(), workers_.end(), [](const auto& w) { return w->state == WorkerState::listening; });
   record->channel = Channel(std::move(ends->first));
   record->messages = std::move(messages->first);
   around_.scoreboard.vacate(*slot);
   around_.scoreboard.set_weight(*slot, recipe.weight);
+  around_.scoreboard.set_share(*slot, 0);
 
   Message welcome;
   welcome.act = Act::welcome;

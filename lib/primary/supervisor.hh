@@ -29,12 +29,14 @@ struct WorkerRecord {
   std::optional<unsigned> cpu;  ///< that it is to pin itself to
   WorkerState state = WorkerState::spawned;
   uint64_t started_ns = 0;
-  uint64_t deadline_ns = 0;  ///< when a drain's patience ends; 0: it is not draining
-  unsigned crashes = 0;      ///< in a row, its predecessors' included
-  unsigned listens = 0;      ///< on how many endpoints it listens
-  unsigned idle_talk = 0;    ///< messages that told us nothing
-  int ended_by = 0;          ///< the signal by which we were asked to end it
-  bool spawn_told = false;   ///< its `spawned` event is out
+  uint64_t cold_since_ns = 0;  ///< its slow start's begin; 0: it is warm, or does not listen
+  uint64_t deadline_ns = 0;    ///< when a drain's patience ends; 0: it is not draining
+  unsigned crashes = 0;        ///< in a row, its predecessors' included
+  unsigned listens = 0;        ///< on how many endpoints it listens
+  unsigned idle_talk = 0;      ///< messages that told us nothing
+  int ended_by = 0;            ///< the signal by which we were asked to end it
+  bool spawn_told = false;     ///< its `spawned` event is out
+  bool newcomer = false;       ///< others served when it was spawned
   bool came_online = false;
   bool announced = false;  ///< it said that its exit is meant
   bool drain_told = false;

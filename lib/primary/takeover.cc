@@ -34,12 +34,15 @@ void Cluster::Impl::hear_predecessor() noexcept {
   for (;;) {
     auto received = predecessor_->channel().receive(message, packet, payload_);
     if (received && packet.state == Packet::State::nothing) return;
-    if (!received || packet.state == Packet::State::closed) break;
+    if (!received) return report_unfit(received.error().message());
+    if (packet.state == Packet::State::closed) break;
     if (auto good = predecessor_->act_on(message, packet, {payload_.data(), message.payload_length}); !good) {
       report_unfit(good.error().message());
       return;
     }
-    if (message.act == Act::told || message.act == Act::yours) answer_withheld();
+    if (message.act != Act::told && message.act != Act::yours) continue;
+    if (auto scaled = inherit_scale(); !scaled) return report_unfit(scaled.error().message());
+    answer_withheld();
   }
   loop_->cancel(predecessor_->token);
   predecessor_->channel().close();
@@ -94,7 +97,7 @@ bool Cluster::Impl::come_so_far(bool listening) const noexcept {
     ++all;
     far += worker->state == WorkerState::listening || (!listening && has_asked(*worker)) ? 1 : 0;
   }
-  const unsigned wanted = predecessor_->listening() == 0 ? all : std::min(all, predecessor_->listening());
+  const unsigned wanted = predecessor_->staff().listening == 0 ? all : std::min(all, predecessor_->staff().listening);
   return far != 0 && far >= wanted;
 }
 
@@ -114,6 +117,25 @@ void Cluster::Impl::advance_takeover() noexcept {
   if (all) take_over();
 }
 
+/// What somebody has set there goes on here. Not before there is a worker to have more of.
+Result<void> Cluster::Impl::inherit_scale() noexcept {
+  const unsigned workers = predecessor_->staff().scaled_to;
+  if (workers == 0 || !last_recipe_ || std::exchange(predecessor_->scaled, true)) return {};
+  return scale(workers);
+}
+
+/// The oldest worker here gets the oldest one's there, and so on; one that the program has weighed itself keeps that.
+void Cluster::Impl::inherit_weights() noexcept {
+  const auto& weights = predecessor_->staff().weights;
+  size_t i = 0;
+  for (const auto& worker : supervisor_->workers()) {
+    if (worker->deadline_ns != 0 || worker->exited) continue;
+    if (i == weights.size()) return;
+    if (worker->recipe.weight == 1 && weights[i] > 1) (void)set_weight(worker->id, weights[i]);
+    ++i;
+  }
+}
+
 /// From now on it is as if there had never been another; but for the admin socket, which the other one has to let go of.
 void Cluster::Impl::take_over() noexcept {
   Message message;
@@ -123,6 +145,8 @@ void Cluster::Impl::take_over() noexcept {
     message.value[0] = listeners_->has_group(*heirloom) ? 1 : 0;
     if (predecessor_->channel() && heirloom->claimed) (void)predecessor_->channel().send(message);
   }
+  (void)inherit_scale();
+  inherit_weights();
   message.act = Act::serving;
   if (predecessor_->channel()) (void)predecessor_->channel().send(message);
   listeners_->own();

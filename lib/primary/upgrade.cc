@@ -51,11 +51,11 @@ Result<void> Cluster::Impl::upgrade(Command command) noexcept try {
   if (!ends) return ends.error();
   Recipe recipe;
   recipe.command = std::move(command);
-  auto life = execute(std::move(ends->second), kUpgradeVariable, {}, recipe, supervisor_->worker_mask());
+  auto life = execute(std::move(ends->second), kUpgradeVariable, {}, nullptr, recipe, supervisor_->worker_mask());
   if (!life) return life.error();
 
   const auto patience_ns = static_cast<uint64_t>(options_.upgrade_deadline.count()) * 1'000'000;
-  successor_.emplace(std::move(*life), Channel(std::move(ends->first)), now_ns() + patience_ns);
+  successor_.emplace(std::move(*life), Channel(std::move(ends->first), Message::kHandOverVersion), now_ns() + patience_ns);
   upgrade_ = {UpgradeStatus::State::starting, successor_->life().pid(), ""};
   auto heard = loop_->watch(successor_->channel().fd(), [this] { hear_successor(); });
   auto exit = loop_->watch(successor_->life().exit_fd(), [this] { successor_->exited = true; });
@@ -72,11 +72,14 @@ Result<void> Cluster::Impl::upgrade(Command command) noexcept try {
 }
 
 void Cluster::Impl::bequeath(Act last) noexcept {
-  const auto& workers = supervisor_->workers();
-  const auto listening =
-      std::count_if(workers.begin(), workers.end(), [](const auto& worker) { return worker->state == WorkerState::listening; });
+  Staff staff;
+  staff.scaled_to = scaled_to_;
+  for (const auto& worker : supervisor_->workers()) {
+    if (worker->deadline_ns == 0) staff.weights.push_back(worker->recipe.weight);
+    if (worker->state == WorkerState::listening) ++staff.listening;
+  }
   auto all = listeners_->bequests();
-  auto sent = all ? successor_->bequeath(*all, last, static_cast<unsigned>(listening)) : Result<void>(all.error());
+  auto sent = all ? successor_->bequeath(*all, last, staff) : Result<void>(all.error());
   if (!sent) end_upgrade("it could not be told what there is: " + sent.error().message());
 }
 
@@ -85,6 +88,10 @@ void Cluster::Impl::hear_successor() noexcept {
   Packet packet;
   for (int i = 0; i < kMessagesInTurnMax && successor_; ++i) {
     auto received = successor_->channel().receive(message, packet);
+    if (!received && received.error().code == EPROTONOSUPPORT)
+      return end_upgrade("it speaks version " + std::to_string(message.version) +
+                         " of how one primary hands over to another, this one " + std::to_string(successor_->channel().version()) +
+                         "; stop this one and start the new one instead");
     if (!received || packet.fd_count != 0) return end_upgrade("it does not speak as a new primary does");
     if (packet.state == Packet::State::closed) return end_upgrade("it let go of the channel");
     if (packet.state == Packet::State::nothing) return;
@@ -125,7 +132,11 @@ void Cluster::Impl::hand_over() noexcept {
   supervisor_->cancel_respawns();
   admin_.reset();  // before it hears that we have let go
   notify_service("MAINPID=" + std::to_string(upgrade_.pid));
-  for (auto& worker : supervisor_->workers()) worker->drain_told = false;  // who drains already: others have its queue from now on
+  for (auto& worker : supervisor_->workers()) {
+    worker->drain_told = false;  // who drains already: others have its queue from now on
+    const bool starting = worker->state == WorkerState::spawned || worker->state == WorkerState::online;
+    if (starting) start_drain(*worker, false, options_.drain_deadline);  // it comes too late, and that is no failure
+  }
   forget_successor();
   refuse_withheld();
   tell_upgrade(Event::Kind::upgrade_done);

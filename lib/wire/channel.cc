@@ -77,7 +77,7 @@ Result<void> receive_packet(int channel, void* bytes, size_t size, Packet& packe
 
 Result<void> Channel::send(Message& message, std::span<const int> fds, std::string_view payload) noexcept {
   if (payload.size() > Message::kPayloadMax) return Error{EMSGSIZE, "control message"};
-  message.version = Message::kVersion;
+  message.version = version_;
   message.sequence = ++sequence_;
   message.payload_length = static_cast<uint16_t>(payload.size());
   return send_packet(fd_.get(), &message, sizeof message, fds, std::as_bytes(std::span(payload)));
@@ -88,6 +88,8 @@ Result<void> Channel::receive(Message& message, Packet& packet, std::span<char> 
   if (auto received = receive_packet(fd_.get(), &message, sizeof message, packet, std::as_writable_bytes(room)); !received)
     return received;
   if (packet.state != Packet::State::received) return {};
+  if (packet.size >= sizeof message.version && message.version != version_)
+    return Error{EPROTONOSUPPORT, "control message of another version"};  // whose size may be another too
   if (packet.size < sizeof message || packet.truncated || !message.valid() ||
       packet.size != sizeof message + message.payload_length)
     return Error{EPROTO, "control message"};

@@ -41,9 +41,10 @@ Result<void> receive_packet(int channel, void* bytes, size_t size, Packet& packe
 class Channel {
  public:
   Channel() noexcept = default;
-  explicit Channel(UniqueFd fd) noexcept : fd_(std::move(fd)) {}
+  explicit Channel(UniqueFd fd, uint16_t version = Message::kVersion) noexcept : fd_(std::move(fd)), version_(version) {}
 
   int fd() const noexcept { return fd_.get(); }
+  uint16_t version() const noexcept { return version_; }
   explicit operator bool() const noexcept { return static_cast<bool>(fd_); }
   void close() noexcept { fd_.reset(); }
 
@@ -51,12 +52,13 @@ class Channel {
   Result<void> send(Message& message, std::span<const int> fds = {}, std::string_view payload = {}) noexcept;
 
   /// One message without waiting; `packet.state` says if there was one. Its payload goes into `room`; without room, none may come.
-  /// EPROTO: the peer broke the protocol.
+  /// EPROTO: the peer broke the protocol. EPROTONOSUPPORT: it speaks another version of it, which `message.version` tells.
   Result<void> receive(Message& message, Packet& packet, std::span<char> room = {}) noexcept;
 
  private:
   UniqueFd fd_;
   uint32_t sequence_ = 0;
+  uint16_t version_ = Message::kVersion;
 };
 
 }  // namespace lb

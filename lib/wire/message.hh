@@ -35,7 +35,7 @@ enum class Act : uint16_t {
   heirloom =
       128,  ///< there is `endpoint`; text and values: wire/listen_query; payload: its blob. Said again, it replaces what was said
   sockets,  ///< of `endpoint`, one: HeirloomSocket
-  told,     ///< that was all; value 0: how many workers listen
+  told,     ///< that was all; value 0: how many workers listen, 1: the number of Cluster::scale, or 0; payload: their weights, u16
   yours,    ///< the same, and it may be taken: this side steers the sockets no more
   // new primary -> primary
   ready = 192,  ///< its workers have come as far as asking for what was told
@@ -69,7 +69,11 @@ enum SharedSocket : uint32_t {
 
 /// One control message: a fixed size, so that length is checked once, but for the few that have a payload. SOCK_SEQPACKET keeps its borders.
 struct Message {
-  static constexpr uint16_t kVersion = 2;
+  /// Between a primary and its workers, which are of one liblb or do not go together. Counts the changes of acts and their values.
+  static constexpr uint16_t kVersion = 3;
+  /// Between a primary and the one that takes over from it. Their workers never meet, so this one seldom changes, and a new liblb can
+  /// take over from an old one.
+  static constexpr uint16_t kHandOverVersion = 1;
   static constexpr size_t kTextMax = 207;
   static constexpr size_t kPayloadMax = 4096;
 
@@ -90,8 +94,8 @@ struct Message {
   }
   std::string_view get_text() const noexcept { return {text, text_length}; }
 
-  /// Peers are not trusted: is this a message of ours?
-  bool valid() const noexcept { return version == kVersion && text_length <= kTextMax && payload_length <= kPayloadMax; }
+  /// Peers are not trusted: is this a message of ours? The channel looks at the version.
+  bool valid() const noexcept { return text_length <= kTextMax && payload_length <= kPayloadMax; }
 };
 static_assert(sizeof(Message) == 256);
 

@@ -57,6 +57,7 @@ Result<Scoreboard> Scoreboard::create(UniqueFd worker_pages, uint32_t slots) noe
   board.slots_ = slots;
   board.in_bpf_ = static_cast<bool>(worker_pages);
   board.weights_.assign(slots, 1);
+  board.shares_.assign(slots, 0);
   if (!worker_pages) {
     auto memory = make_memory("lb-workers", slots * sizeof(lb_worker_page));
     if (!memory) return memory.error();

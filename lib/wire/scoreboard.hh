@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <vector>
@@ -86,6 +87,12 @@ class Scoreboard {
   /// Primary: by which the loads of a slot's worker are divided, 1 and up.
   void set_weight(uint32_t slot, uint16_t weight) noexcept { weights_[slot] = weight; }
   uint16_t weight(uint32_t slot) const noexcept { return weights_[slot]; }
+  /// Primary: how much of its weight a slot's worker has, in 1..kShares; while all have all of it, 0 for each.
+  static constexpr uint8_t kShares = 16;
+  void set_share(uint32_t slot, uint8_t share) noexcept { shares_[slot] = share; }
+  uint8_t share(uint32_t slot) const noexcept { return shares_[slot]; }
+  /// Primary: by this its load is divided, in relation to the others'.
+  uint32_t pull(uint32_t slot) const noexcept { return uint32_t{weights_[slot]} * std::max<uint32_t>(1, shares_[slot]); }
   /// Primary: load of a slot's worker as it publishes it: connections in flight, and what it reports on top.
   uint64_t load(uint32_t slot) const noexcept {
     return uint64_t{in_flight_of(page(slot))} + atomic(page(slot).reported).load(std::memory_order_relaxed);
@@ -105,6 +112,7 @@ class Scoreboard {
   UniqueFd pages_fd_;
   UniqueFd primary_fd_;
   std::vector<uint16_t> weights_;  // primary: by slot
+  std::vector<uint8_t> shares_;    // the same
   uint32_t slots_ = 0;
   uint32_t own_slot_ = kNoSlot;
   bool in_bpf_ = false;

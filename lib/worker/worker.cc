@@ -42,6 +42,10 @@ Result<void> Worker::Impl::open() noexcept {
   Message welcome;
   for (;;) {
     auto received = receive(welcome);
+    if (!received && received.error().code == EPROTONOSUPPORT)
+      return error_naming(EPROTONOSUPPORT, "welcome: the primary's liblb speaks version " + std::to_string(welcome.version) +
+                                               " of the control protocol, this program's speaks " +
+                                               std::to_string(Message::kVersion) + " (upgrade the primary, or start it anew)");
     if (!received) return received.error();
     if (*received) break;
     if (!connected_) return Error{EPIPE, "welcome: the primary is gone"};

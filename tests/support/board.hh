@@ -18,7 +18,7 @@ struct Board {
   std::array<std::atomic<uint32_t>, kNumbers> served{};    ///< times that a worker answered this number
   std::array<std::atomic<uint32_t>, kWorkers> accepted{};  ///< connections that `accept` yielded, by worker id
   std::array<std::atomic<uint32_t>, kWorkers> port{};      ///< of listener.address(), by worker id
-  std::array<std::atomic<uint32_t>, 8> flag{};             ///< as the test likes
+  std::array<std::atomic<uint32_t>, 12> flag{};            ///< as the test likes
   std::atomic<uint32_t> failures{0};
   std::array<char, 512> text{};  ///< the first failure, or what else a worker has to say
 

@@ -9,6 +9,7 @@
 
 #include <cerrno>
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
 
 #include "contract.hh"
@@ -245,6 +246,40 @@ TEST(Admin, environment_overrides_the_option_and_empty_is_none) {
     EXPECT_FALSE(exists(option));
     EXPECT_EQ(exists(variable), !none);
   }
+}
+
+/// A worker that is a primary itself.
+const Program kNested("nested primary", [](Worker&, Board& board, const std::string&) {
+  if (std::getenv("LB_ADMIN_SOCKET") != nullptr) return board.fail("a worker has LB_ADMIN_SOCKET");
+  const auto inner = Cluster::create({});
+  return inner ? 0 : board.fail(inner.error().message());
+});
+
+TEST(Admin, workers_do_not_get_the_variable_so_a_server_that_one_starts_comes_up) {
+  const Folder folder;
+  const auto path = folder.path("admin");
+  const ScopedVariable set("LB_ADMIN_SOCKET", path.c_str());
+  for (const WorkerKind kind : {WorkerKind::forked, WorkerKind::command}) {
+    TestCluster cluster({"shared", kind});
+    ASSERT_TRUE(cluster.spawn(kNested));
+    ASSERT_TRUE(cluster.wait_exit(1));
+    EXPECT_EQ(cluster.board().failures, 0u) << cluster.board().text.data();
+    EXPECT_EQ(cluster.event(Event::Kind::exit, 1)->exit_code, 0);
+    EXPECT_TRUE(exists(path));
+  }
+}
+
+TEST(Admin, variable_that_names_the_socket_of_a_living_server_is_an_error_that_names_it) {
+  const Folder folder;
+  const auto path = folder.path("admin");
+  const ScopedVariable set("LB_ADMIN_SOCKET", path.c_str());
+  TestCluster cluster("shared");
+  ASSERT_TRUE(cluster.made());
+  const auto second = Cluster::create({});
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().code, EADDRINUSE);
+  expect_contains(second.error().message(), "LB_ADMIN_SOCKET");
+  expect_contains(second.error().message(), path);
 }
 
 TEST(Admin, path_that_cannot_be_is_an_error_that_names_it) {

@@ -85,6 +85,15 @@ TEST(CommandWorker, N1_forked_worker_knows_that_it_is_one) {
   EXPECT_EQ(cluster.event(Event::Kind::exit, 1)->exit_code, 0);
 }
 
+TEST(CommandWorker, admin_socket_of_its_own_is_its_to_have_when_it_is_named_for_it) {
+  const Shared<Board> board;
+  const ScopedVariable ours("LB_ADMIN_SOCKET", "@lb-command-test");
+  auto command = kTellEnvironment.command(board, "LB_ADMIN_SOCKET");
+  EXPECT_EQ(told(command, board), "(unset)");
+  command.env.push_back("LB_ADMIN_SOCKET=@another");
+  EXPECT_EQ(told(command, board), "@another");
+}
+
 /// What from_environment says of these variables; empty: leave it out.
 void expect_refused(const std::string& id, const std::string& channel) {
   in_child([&] {

@@ -54,7 +54,7 @@ int raw_channel(const Worker& worker, bool control) {
 
 /// A control message as liblb lays it out: 256 bytes.
 struct Raw {
-  uint16_t version = 2;
+  uint16_t version = 3;
   uint16_t act = 0;
   uint32_t sequence = 0;
   uint32_t acknowledged = 0;

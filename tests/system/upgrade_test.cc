@@ -1,17 +1,24 @@
 // SPDX-License-Identifier: MIT
 // A primary hands over to a new one that it executes: this program over again, which the board tells how to behave.
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <fcntl.h>
+
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <optional>
 
 #include "contract.hh"
+#include "isolation.hh"
+#include "refusal.hh"
 #include "sockets.hh"
 
 namespace lb::test {
@@ -27,9 +34,10 @@ enum Flag : size_t {
   kNextPolicy,  ///< and their policy: index in kPolicies, plus 1
   kAsking,      ///< workers of theirs that are about to listen
   kLetGo,       ///< slow ones go on
+  kDrops,       ///< 1: every primary drops its privileges once it has started
 };
 
-enum Behaviour : uint32_t { kGood, kExits, kHangs, kWorkerFails, kAborts, kIsSlow };
+enum Behaviour : uint32_t { kGood, kExits, kHangs, kWorkerFails, kAborts, kIsSlow, kSpeaksAnother, kIsSmall };
 
 constexpr unsigned kWorkers = 2;
 constexpr std::chrono::milliseconds kShort{2000};  // the deadline of an upgrade that is to miss it
@@ -44,8 +52,15 @@ int be_primary(Board& board, const std::string& endpoint) {
   if (how == kHangs) {
     for (;;) ::pause();
   }
+  if (how == kSpeaksAnother) {
+    const char message[256] = {99};  // the version comes first
+    (void)!::send(std::atoi(std::getenv("LB_UPGRADE_FD")), message, sizeof message, 0);
+    for (;;) ::pause();
+  }
   Options options;
-  options.workers = kWorkers;
+  options.workers = how == kIsSmall ? 1 : kWorkers;
+  if (how == kIsSmall) options.workers_max = 1;
+  if (board.flag[kDrops] != 0) options.privileges = Options::Privileges::all_drop;
   if (board.flag[kNext] == kHangs) options.upgrade_deadline = kShort;
   options.on_event = [&board, how](const Event& event) {
     if (event.kind == Event::Kind::took_over) ++board.flag[kTookOver];
@@ -57,7 +72,9 @@ int be_primary(Board& board, const std::string& endpoint) {
     if (next) ++board.flag[kAsking];
     while (how == kIsSlow && worker.id() == 2 && board.flag[kLetGo] == 0) ::usleep(1000);
     auto listener = worker.listen(endpoint);
-    if (!listener) return how == kGood ? board.fail(listener.error().message()) : 0;  // killed while it asks
+    if (!listener && how == kIsSmall) return 9;
+    if (!listener && (how != kGood || listener.error().code == ESHUTDOWN)) return 0;  // killed while it asks; it came too late
+    if (!listener) return board.fail(listener.error().message());
     return answer_all(worker, *listener, Style::watch, board);
   });
 }
@@ -67,8 +84,9 @@ const PrimaryProgram kUpgradable("upgradable", be_primary);
 /// The first primary, and those that it hands over to.
 class Server {
  public:
-  explicit Server(const std::string& policy, const std::string& endpoint = kAnyPort, Behaviour next = kGood) {
+  explicit Server(const std::string& policy, const std::string& endpoint = kAnyPort, Behaviour next = kGood, bool drops = false) {
     board_->flag[kNext] = next;
+    board_->flag[kDrops] = drops ? 1 : 0;
     int ends[2];
     EXPECT_EQ(::pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0);
     error_.reset(ends[0]);
@@ -149,29 +167,36 @@ class Server {
   std::string text_;
 };
 
-/// Clients that come all the time; none may be lost or refused.
+/// Clients that come all the time; none may be lost or refused, but for those whom `kills` workers had accepted.
 class Clients {
  public:
-  explicit Clients(Server& server) : server_(server), load_({.to = server.address(), .count = Board::kNumbers, .at_once = 16}) {
-    more();
-  }
+  explicit Clients(Server& server) : server_(server), load_({.to = to(server), .count = Board::kNumbers, .at_once = 16}) { more(); }
   /// Until 200 more have been served.
   void more() {
     const uint32_t from = load_.answered();
     EXPECT_TRUE(wait_until("clients to be served", [&] { return load_.answered() >= from + 200 || load_.over(); }))
         << load_.describe() << server_.error();
   }
-  void stop() {
+  uint32_t answered() const { return load_.answered(); }
+  uint32_t failed() const { return load_.lost() + load_.refused(); }
+  void stop(unsigned kills = 0) {
     load_.stop();
     EXPECT_TRUE(wait_until("the load to end", [&] { return load_.over(); }));
     EXPECT_LT(load_.started(), Board::kNumbers) << "the load was over before its end was asked for";
-    EXPECT_EQ(load_.lost(), 0u) << load_.describe() << server_.error();
+    EXPECT_LE(load_.lost_unheard(), kills) << load_.describe() << server_.error();  // accepted, and not yet greeted
+    EXPECT_TRUE(kills != 0 || load_.lost() == 0) << load_.describe() << server_.error();
     EXPECT_EQ(load_.refused(), 0u) << load_.describe() << server_.error();
     EXPECT_EQ(server_.board().served_twice(), 0u);
     EXPECT_EQ(server_.board().failures, 0u) << server_.board().text.data();
   }
 
  private:
+  /// Who counted before counts no more.
+  static Endpoint to(Server& server) {
+    for (auto& times : server.board().served) times = 0;
+    return server.address();
+  }
+
   Server& server_;
   Load load_;
 };
@@ -249,18 +274,142 @@ TEST_P(UpgradeFails, and_the_old_one_serves_on_without_a_loss) {
   EXPECT_EQ(server.end(), 0) << server.error();
 }
 
-TEST(UpgradeChain, one_after_the_other_three_times) {
-  Server server("reuseport");
-  Clients clients(server);
+/// LB_UPGRADES: how many, for a longer run than the tests' own.
+unsigned upgrades() {
+  const char* many = std::getenv("LB_UPGRADES");
+  return many != nullptr ? static_cast<unsigned>(std::max(1, std::atoi(many))) : 2;
+}
+
+class UpgradeAgain : public testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(every, UpgradeAgain, testing::Values("shared", "reuseport", "reuseport:hash", "round-robin"),
+                         [](const auto& policy) { return test_name(policy.param); });
+
+TEST_P(UpgradeAgain, and_again_under_load_loses_no_connection) {
+  Server server(GetParam());
   pid_t old = server.pid();
-  for (uint32_t i = 1; i <= 3; ++i) {
+  unsigned answered = 0;
+  unsigned failed = 0;
+  for (uint32_t i = 1; i <= upgrades(); ++i) {
+    Clients clients(server);
     server.upgrade();
     ASSERT_TRUE(server.wait_flag(kTookOver, i));
     EXPECT_EQ(server.wait(old), 0) << server.error();
     old = server.newest();
     clients.more();
+    clients.stop();
+    answered += clients.answered();
+    failed += clients.failed();
   }
+  std::printf("%s: %u upgrades, %u connections, %u lost or refused\n", GetParam(), upgrades(), answered, failed);
+  EXPECT_EQ(server.end(), 0) << server.error();
+}
+
+/// A process's children, but for one (proc(5)).
+std::vector<pid_t> children(pid_t of, pid_t but) {
+  std::vector<pid_t> all;
+  std::ifstream file("/proc/" + std::to_string(of) + "/task/" + std::to_string(of) + "/children");
+  for (pid_t pid = 0; file >> pid;)
+    if (pid != but) all.push_back(pid);
+  return all;
+}
+
+TEST_P(UpgradeAgain, while_workers_are_killed_loses_only_what_they_had_accepted) {
+  Server server(GetParam());
+  unsigned kills = 0;
+  const auto kill_one = [&](pid_t of) {
+    const auto workers = children(of, server.newest());
+    if (workers.empty()) return;
+    ::kill(workers.front(), SIGKILL);
+    ++kills;
+  };
+  const pid_t old = server.pid();
+  Clients clients(server);
+  server.upgrade();
+  kill_one(old);
+  ASSERT_TRUE(server.wait_flag(kAsking, kWorkers));
+  kill_one(old);
+  ASSERT_TRUE(server.wait_flag(kTookOver, 1));
+  kill_one(server.newest());
+  clients.more();
+  kill_one(server.newest());
+  clients.more();
+  clients.stop(kills);
+  EXPECT_GE(kills, 3u);
+  (void)server.wait(old);  // 0, or 1 when a worker of its was killed as it left
+  EXPECT_EQ(server.end(), 0) << server.error();
+}
+
+/// What the primary behind an admin socket says.
+std::string ask(const std::string& path, const std::string& request) {
+  const auto to = Endpoint::parse("unix:" + path).value();
+  const UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (::connect(fd.get(), to.address(), to.length()) != 0) return "";
+  const std::string line = "lb/1 " + request + "\n";
+  (void)!::send(fd.get(), line.data(), line.size(), MSG_NOSIGNAL);
+  std::string answer;
+  std::array<char, 4096> buffer{};
+  for (ssize_t n = 0; (n = ::recv(fd.get(), buffer.data(), buffer.size(), 0)) > 0;)
+    answer.append(buffer.data(), static_cast<size_t>(n));
+  return answer;
+}
+
+size_t count_of(const std::string& text, const std::string& part) {
+  size_t count = 0;
+  for (size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++count;
+  return count;
+}
+
+TEST(UpgradeChain, weights_and_the_number_of_workers_that_an_operator_has_set_go_over) {
+  const Folder folder;
+  const auto path = folder.path("admin");
+  const ScopedVariable named("LB_ADMIN_SOCKET", path.c_str());
+  Server server("reuseport");
+  (void)server.address();
+  const auto three_listen = [&] { return count_of(ask(path, "status"), R"("state":"listening")") == 3; };
+  EXPECT_EQ(ask(path, "weight 2 7"), "{\"lb\":1,\"ok\":true}\n");
+  EXPECT_EQ(ask(path, "scale 3"), "{\"lb\":1,\"ok\":true}\n");
+  ASSERT_TRUE(wait_until("the third", three_listen)) << server.error();
+  expect_contains(ask(path, "upgrade"), R"("ok":true,"pid":)");
+  ASSERT_TRUE(server.wait_flag(kTookOver, 1));
+  EXPECT_EQ(server.wait(), 0) << server.error();
+  EXPECT_TRUE(wait_until("three here too", three_listen)) << ask(path, "status") << server.error();
+  EXPECT_EQ(count_of(ask(path, "status"), R"("weight":7,)"), 1u) << ask(path, "status");
+  EXPECT_EQ(server.end(), 0) << server.error();
+}
+
+TEST(UpgradeChain, primary_without_privileges_hands_over_to_one_that_does_without_them) {
+  Server server("reuseport", kAnyPort, kGood, true);
+  Clients clients(server);
+  server.upgrade();
+  ASSERT_TRUE(server.wait_flag(kTookOver, 1));
+  EXPECT_EQ(server.wait(), 0) << server.error();
+  clients.more();
   clients.stop();
+  EXPECT_EQ(server.end(), 0) << server.error();
+}
+
+TEST(UpgradeChain, one_with_too_few_slots_is_refused) {
+  const Folder folder;
+  const auto path = folder.path("admin");
+  const ScopedVariable named("LB_ADMIN_SOCKET", path.c_str());
+  Server server("reuseport", kAnyPort, kIsSmall);
+  (void)server.address();
+  server.signal(SIGHUP);  // the replacements are in slots 2 and 3
+  ASSERT_TRUE(wait_until("the roll", [&] { return count_of(ask(path, "status"), R"("roll":{"state":"done")") == 1; }));
+  server.upgrade();
+  ASSERT_TRUE(server.wait_flag(kFailed, 1));
+  EXPECT_TRUE(server.says("is no good")) << server.error();
+  server.board().flag[kPid] = static_cast<uint32_t>(server.pid());
+  server.end();
+}
+
+TEST(UpgradeRefused, primary_that_speaks_another_version_is_refused_and_both_are_named) {
+  Server server("shared", kAnyPort, kSpeaksAnother);
+  (void)server.address();
+  server.upgrade();
+  ASSERT_TRUE(server.wait_flag(kFailed, 1));
+  EXPECT_TRUE(server.says("it speaks version 99 of how one primary hands over to another, this one 1")) << server.error();
+  server.board().flag[kPid] = static_cast<uint32_t>(server.pid());
   EXPECT_EQ(server.end(), 0) << server.error();
 }
 

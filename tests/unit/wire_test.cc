@@ -68,18 +68,22 @@ TEST(Channel, message_of_another_size_or_version_breaks_the_protocol_and_its_des
   Message bad;
   bad.version = 77;
   std::vector<char> long_one(sizeof(Message) + 1);
+  std::memcpy(long_one.data(), &Message::kVersion, sizeof Message::kVersion);
   ASSERT_TRUE(send_packet(ends.near.get(), "x", 1, fds));
   ASSERT_TRUE(send_packet(ends.near.get(), &bad, sizeof bad, {}));
   ASSERT_TRUE(send_packet(ends.near.get(), long_one.data(), long_one.size(), {}));
   bad.version = Message::kVersion;
   bad.text_length = Message::kTextMax + 1;
   ASSERT_TRUE(send_packet(ends.near.get(), &bad, sizeof bad, {}));
-  for (int i = 0; i < 4; ++i) {
+  for (const int code : {EPROTO, EPROTONOSUPPORT, EPROTO, EPROTO}) {
     Message message;
     Packet packet;
     const auto received = receiver.receive(message, packet);
-    ASSERT_FALSE(received) << i;
-    EXPECT_EQ(received.error().code, EPROTO);
+    ASSERT_FALSE(received);
+    EXPECT_EQ(received.error().code, code);
+    if (code == EPROTONOSUPPORT) {
+      EXPECT_EQ(message.version, 77);
+    }
   }
 }
 

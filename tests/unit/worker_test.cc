@@ -58,6 +58,18 @@ class WorkerChannel : public testing::Test {
   std::unique_ptr<Worker::Impl> worker_;
 };
 
+TEST(WorkerStart, primary_of_another_liblb_is_refused_with_both_versions) {
+  auto ends = make_channel().value();
+  Channel primary(std::move(ends.first), 77);
+  Message welcome;
+  welcome.act = Act::welcome;
+  ASSERT_TRUE(primary.send(welcome));
+  const auto worker = Worker::Impl::start(1, std::move(ends.second), UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)));
+  ASSERT_FALSE(worker);
+  EXPECT_EQ(worker.error().code, EPROTONOSUPPORT);
+  EXPECT_NE(worker.error().message().find("version 77"), std::string::npos) << worker.error().message();
+}
+
 TEST_F(WorkerChannel, N8_answer_is_told_by_the_number_it_acknowledges) {
   std::array<Error, 2> errors{};
   std::thread asking([&] {

@@ -97,6 +97,11 @@ struct Options {
   /// When a worker begins to listen while others hold connections: for so long those with well more than the mean are asked, now and
   /// then and for a few at a time, to close idle ones (Worker::on_shed). 0: never.
   std::chrono::milliseconds shed_over{10'000};
+  /// A worker that was started while others served (a replacement, one more) gets a small weight as it begins to listen, which grows to
+  /// its own in this time: its caches are cold, and it has the fewest connections of all, so that where the load counts all new ones
+  /// would go to it. As HAProxy's "slowstart" and nginx's "slow_start" have it; likewise not while nobody warm is beside it. For the
+  /// policies that know weights (Cluster::set_weight), of which those above 4095 count as 4095 meanwhile under reuseport. 0: at once.
+  std::chrono::milliseconds slow_start{0};
   /// What SIGHUP asks for under `run`, and Cluster::roll without an argument.
   RollOptions roll{};
   /// How long a new primary may take until its workers serve (Cluster::upgrade). 1 ms to 24 h.

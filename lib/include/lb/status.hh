@@ -75,6 +75,7 @@ struct WorkerStatus {
   uint64_t accepted = 0;   ///< connections accepted since it started, over all endpoints
   WorkerKind kind = WorkerKind::forked;
   uint16_t weight = 1;                   ///< Cluster::set_weight
+  unsigned weight_percent = 100;         ///< how much of it counts by now (Options::slow_start)
   uint32_t reported = 0;                 ///< Worker::report_load
   int cpu = -1;                          ///< the CPU that it is pinned to (Options::pin_cpus); -1: none
   bool connected = false;                ///< its control channel is open
