@@ -60,7 +60,7 @@ void Load::run(const LoadPlan& plan, Result& result) {
   bool turned_away = false;
   while (true) {
     while (clients.size() < plan.at_once && result.started < plan.count && !result.stop && !turned_away) {
-      clients.emplace_back(plan.to, result.started++).ask();
+      clients.emplace_back(plan.to, result.started++ % Board::kNumbers).ask();
     }
     if (clients.empty()) return;
     interests.clear();

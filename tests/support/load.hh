@@ -18,7 +18,7 @@ namespace lb::test {
 
 struct LoadPlan {
   Endpoint to;
-  uint32_t count = 2000;       ///< connections, numbered from 0; at most Board::kNumbers
+  uint32_t count = 2000;       ///< connections, numbered from 0, and from 0 again after Board::kNumbers
   uint32_t at_once = 32;       ///< closed loop: that many under way at any time
   bool until_refused = false;  ///< stop before `count` when nobody listens any more
 };

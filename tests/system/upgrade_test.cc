@@ -170,7 +170,9 @@ class Server {
 /// Clients that come all the time; none may be lost or refused, but for those whom `kills` workers had accepted.
 class Clients {
  public:
-  explicit Clients(Server& server) : server_(server), load_({.to = to(server), .count = Board::kNumbers, .at_once = 16}) { more(); }
+  static constexpr uint32_t kMost = 64 * Board::kNumbers;
+
+  explicit Clients(Server& server) : server_(server), load_({.to = to(server), .count = kMost, .at_once = 16}) { more(); }
   /// Until 200 more have been served.
   void more() {
     const uint32_t from = load_.answered();
@@ -182,11 +184,11 @@ class Clients {
   void stop(unsigned kills = 0) {
     load_.stop();
     EXPECT_TRUE(wait_until("the load to end", [&] { return load_.over(); }));
-    EXPECT_LT(load_.started(), Board::kNumbers) << "the load was over before its end was asked for";
+    EXPECT_LT(load_.started(), kMost) << "the load was over before its end was asked for";
     EXPECT_LE(load_.lost_unheard(), kills) << load_.describe() << server_.error();  // accepted, and not yet greeted
     EXPECT_TRUE(kills != 0 || load_.lost() == 0) << load_.describe() << server_.error();
     EXPECT_EQ(load_.refused(), 0u) << load_.describe() << server_.error();
-    EXPECT_EQ(server_.board().served_twice(), 0u);
+    EXPECT_EQ(server_.board().served_twice(load_.started()), 0u);
     EXPECT_EQ(server_.board().failures, 0u) << server_.board().text.data();
   }
 
@@ -321,6 +323,10 @@ TEST_P(UpgradeAgain, while_workers_are_killed_loses_only_what_they_had_accepted)
     if (workers.empty()) return;
     ::kill(workers.front(), SIGKILL);
     ++kills;
+    EXPECT_TRUE(wait_until("the killed worker to be missed", [&] {
+      const auto left = children(of, server.newest());
+      return std::find(left.begin(), left.end(), workers.front()) == left.end();
+    }));
   };
   const pid_t old = server.pid();
   Clients clients(server);
