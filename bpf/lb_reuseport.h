@@ -16,7 +16,7 @@
 
 #include <linux/types.h>
 
-#define LB_LAYOUT_VERSION 2
+#define LB_LAYOUT_VERSION 3
 #define LB_PAGE_SIZE 4096
 #define LB_MAX_SLOTS 512              /* worker slots; a replacement takes a fresh one while the old drains */
 #define LB_MAX_ENDPOINTS 64           /* endpoints with a cell of their own on each worker's page */
@@ -32,8 +32,15 @@
 struct lb_endpoint_cell {
 	__u64 accepted; /* connections taken from this endpoint */
 	__u32 settled;  /* picks of this worker's slot that are known to be over: accepted, or found not to be there */
-	__u32
-	    waiting; /* round-robin: 1 = give me a connection, I have nothing to do; shared: not 0 = I can take none; how often I said so */
+	__u32 waiting;  /* round-robin: enum lb_waiting; shared: not 0 = I can take none; how often I said so */
+};
+
+/* Round-robin: what a worker is at. */
+enum lb_waiting {
+	LB_WAITING_NOT = 0,     /* it takes none (any more) */
+	LB_WAITING_IDLE = 1,    /* it has nothing to do: give it a connection */
+	LB_WAITING_BLOCKED = 2, /* accept() yielded one, and is to be called again when that is served */
+	LB_WAITING_IN_LOOP = 3, /* try_accept() yielded one, and has not yet found that there is no other */
 };
 
 /* A claim word says whose a handed-off connection is: (generation << 2) | state. */

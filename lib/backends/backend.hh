@@ -116,8 +116,8 @@ class EndpointBackend {
 
   /// At the end of each turn of the loop.
   virtual void turn() noexcept {}
-  /// Before the loop sleeps; false: there is work, turn again.
-  virtual bool may_sleep() noexcept { return true; }
+  /// Before the loop sleeps; no: there is work, turn again.
+  virtual EventLoop::Sleep may_sleep() noexcept { return EventLoop::Sleep::yes; }
   /// When `turn` wants to be called next, in ms; negative: when something happens.
   virtual int next_turn_ms() noexcept { return -1; }
 

@@ -15,6 +15,8 @@ namespace lb {
 
 inline constexpr uint64_t kRetryPause_ns = 20'000'000;  // after running out of descriptors or memory
 inline constexpr uint64_t kStallPauseMin_ns = 50'000'000;
+inline constexpr uint64_t kInLoopMax_ns =
+    20'000'000;  // after a hand-off an event loop that has not yet come for another is idle, it seems
 
 /// round_robin.cc tells the story.
 class RoundRobinBackend final : public EndpointBackend {
@@ -41,7 +43,7 @@ class RoundRobinBackend final : public EndpointBackend {
   void finish() noexcept override { atomic(around_.scoreboard.primary().work[request_.cell]).store(0); }
   void select(Selector selector) noexcept override { request_.policy.selector = selector; }
   void turn() noexcept override;
-  bool may_sleep() noexcept override;
+  EventLoop::Sleep may_sleep() noexcept override;
   int next_turn_ms() noexcept override;
   Result<Endpoint> address() const noexcept override { return socket_.address(); }
   void describe(EndpointStatus& status) const override;
@@ -70,6 +72,7 @@ class RoundRobinBackend final : public EndpointBackend {
     HandoffPacket packet;                // being filled for it, with the descriptors that go with it
     int packed[kHandoffBatchMax] = {};
     bool ready = false;
+    bool slow = false;      // something was recalled from it: nothing more ahead of time until it takes again
     bool had_room = false;  // custom: when the selector was asked last
   };
   struct Choice {
@@ -84,8 +87,22 @@ class RoundRobinBackend final : public EndpointBackend {
   bool collect(Peer& peer) noexcept;
   void take_back(Peer& peer) noexcept;
   void put_back(Handed&& handed) noexcept;
-  bool has_room(const Peer& peer, uint64_t now) const noexcept;
-  Peer* pick(uint64_t now) noexcept;
+  std::atomic<uint32_t>& waiting(const Peer& peer) const noexcept {
+    return atomic(around_.scoreboard.page(peer.seat.slot).cells[request_.cell].waiting);
+  }
+  size_t share() const noexcept {
+    return peers_.empty() ? 1 : std::clamp<size_t>(queue_.size() / peers_.size(), 1, around_.window);
+  }
+  enum class Room { none, ahead, idle };
+  Room room(const Peer& peer, uint64_t now, size_t share) const noexcept;
+  bool has_room(const Peer& peer, uint64_t now, size_t share) const noexcept { return room(peer, now, share) != Room::none; }
+  bool has_ahead(const Peer& peer) const noexcept { return !peer.handed.empty() && waiting(peer).load() > LB_WAITING_IDLE; }
+  size_t count_idle(uint64_t now) const noexcept {
+    return static_cast<size_t>(
+        std::count_if(peers_.begin(), peers_.end(), [&](const auto& p) { return room(*p, now, share()) == Room::idle; }));
+  }
+  void recall(uint64_t now) noexcept;
+  Peer* pick(uint64_t now, size_t share) noexcept;
   bool hand_off(Peer& peer, size_t batch, uint64_t now) noexcept;
   bool pack(Peer& peer, Waiting& waiting) noexcept;
   void send(Peer& peer, uint64_t now) noexcept;
@@ -116,6 +133,7 @@ class RoundRobinBackend final : public EndpointBackend {
   uint64_t retried_ = 0;
   uint64_t bad_picks_ = 0;
   uint64_t retry_ns_ = 0;  // when to accept again after EMFILE and its like; 0: it accepts
+  uint32_t arrivals_ = 0;  // since the loop slept last
   bool full_ = false;      // paused since the queue is full
   bool refusing_ = false;
   bool lent_;                         // what we would hold is lost if it does not become our own

@@ -50,7 +50,7 @@ void RoundRobinBackend::list_candidates(uint64_t now) noexcept {
   for (auto& peer : peers_) {
     if (!peer->ready) continue;
     const auto& page = around_.scoreboard.page(peer->seat.slot);
-    peer->had_room = has_room(*peer, now);
+    peer->had_room = has_room(*peer, now, 1);
     candidates_.push_back({peer->seat.worker, in_flight_of(page), static_cast<uint32_t>(peer->handed.size()),
                            atomic(page.cells[request_.cell].accepted).load(std::memory_order_relaxed), peer->had_room});
     choices_.push_back({peer.get(), peer->had_room ? std::min(share, spare(*peer)) : 0});

@@ -19,6 +19,7 @@ bool RoundRobinBackend::collect(Peer& peer) noexcept {
         break;
       default:
         peer.stall_pause_ns = kStallPauseMin_ns;
+        peer.slow = false;
         break;
     }
     handed.fd.reset();  // our copy first: the word's end tells the worker that there is none
@@ -51,9 +52,33 @@ void RoundRobinBackend::put_back(Handed&& handed) noexcept {
   queue_.insert(place, {std::move(handed.fd), handed.since_ns, true});
 }
 
-bool RoundRobinBackend::has_room(const Peer& peer, uint64_t now) const noexcept {
-  return peer.ready && peer.handed.empty() && now >= peer.paused_until_ns &&
-         atomic(around_.scoreboard.page(peer.seat.slot).cells[request_.cell].waiting).load() != 0 && spare(peer) != 0;
+/// Who is idle has room. A busy worker may be handed one ahead of time, more while the queue is long (a share of two or more for each),
+/// so that it need not wait for us when it is done. An event loop is busy until try_accept finds nothing; who does not call it again
+/// (or computes for long) counts as idle after a while.
+RoundRobinBackend::Room RoundRobinBackend::room(const Peer& peer, uint64_t now, size_t share) const noexcept {
+  if (!peer.ready || now < peer.paused_until_ns || spare(peer) == 0) return Room::none;
+  const uint32_t at = waiting(peer).load();
+  if (at == LB_WAITING_NOT) return Room::none;
+  if (peer.handed.empty() && (at == LB_WAITING_IDLE || (at == LB_WAITING_IN_LOOP && now - peer.handed_ns >= kInLoopMax_ns)))
+    return Room::idle;
+  const bool may = around_.window > 1 && !custom() && !peer.slow && at != LB_WAITING_IDLE;
+  return may && peer.handed.size() <= share / 2 ? Room::ahead : Room::none;
+}
+
+/// Idle workers are to have what has waited longest, also when that is on its way to busy ones.
+void RoundRobinBackend::recall(uint64_t now) noexcept {
+  if (custom() || std::none_of(peers_.begin(), peers_.end(), [this](const auto& p) { return has_ahead(*p); })) return;
+  const size_t idle = count_idle(now);
+  for (size_t i = 0; i < idle; ++i) {
+    Peer* oldest = nullptr;
+    for (auto& peer : peers_)
+      if (has_ahead(*peer) && (oldest == nullptr || peer->handed.front().since_ns < oldest->handed.front().since_ns))
+        oldest = peer.get();
+    if (oldest == nullptr) return;
+    if (i < queue_.size() && queue_[i].since_ns <= oldest->handed.front().since_ns) continue;
+    take_back(*oldest);
+    oldest->slow = true;
+  }
 }
 
 /// How many more connections a worker may be handed without exceeding max_in_flight. What is on its way to it counts, from other
@@ -78,23 +103,25 @@ bool RoundRobinBackend::less_loaded(const Peer& peer, const Peer& than) const no
   return board.load(peer.seat.slot) * board.pull(than.seat.slot) < board.load(than.seat.slot) * board.pull(peer.seat.slot);
 }
 
-RoundRobinBackend::Peer* RoundRobinBackend::pick(uint64_t now) noexcept {
-  Peer* best = nullptr;
+/// An idle worker, by the selector; else the busy one that was handed something last, for most requests are short.
+RoundRobinBackend::Peer* RoundRobinBackend::pick(uint64_t now, size_t share) noexcept {
+  size_t best = peers_.size();
+  Room best_room = Room::none;
   const bool least_loaded = request_.policy.selector == Selector::least_loaded;
   for (size_t i = 0; i < peers_.size(); ++i) {
     const size_t index = (cursor_ + i) % peers_.size();
-    Peer& peer = *peers_[index];
-    if (!has_room(peer, now)) continue;
-    if (best != nullptr && !less_loaded(peer, *best)) continue;
-    best = &peer;
-    if (!least_loaded) break;
+    const Peer& peer = *peers_[index];
+    const Room has = room(peer, now, share);
+    if (has == Room::none || has < best_room) continue;
+    if (has == best_room && !(has == Room::ahead ? peer.handed_ns > peers_[best]->handed_ns : less_loaded(peer, *peers_[best])))
+      continue;
+    best = index;
+    best_room = has;
+    if (has == Room::idle && !least_loaded) break;
   }
-  if (best != nullptr)
-    cursor_ = (static_cast<size_t>(std::find_if(peers_.begin(), peers_.end(), [&](auto& p) { return p.get() == best; }) -
-                                   peers_.begin()) +
-               1) %
-              peers_.size();
-  return best;
+  if (best == peers_.size()) return nullptr;
+  if (best_room == Room::idle) cursor_ = (best + 1) % peers_.size();
+  return peers_[best].get();
 }
 
 bool RoundRobinBackend::hand_off(Peer& peer, size_t batch, uint64_t now) noexcept {
@@ -110,12 +137,14 @@ bool RoundRobinBackend::pack(Peer& peer, Waiting& waiting) noexcept {
   auto claim = Claim::find_free(claims(peer));
   if (!claim) return false;
   peer.packed[peer.packet.count] = waiting.fd.get();
-  peer.packet.entry[peer.packet.count++] = {claim->index(), claim->word(), waiting.again ? 1U : 0U};
+  peer.packet.entry[peer.packet.count++] = {claim->index(), claim->word(), waiting.again ? HandoffPacket::kAgain : 0};
   peer.handed.push_back({std::move(waiting.fd), waiting.since_ns, *claim});
   return true;
 }
 
 void RoundRobinBackend::send(Peer& peer, uint64_t now) noexcept {
+  const size_t few = peer.handed.size() / 2;
+  peer.packet.entry[peer.packet.count > few ? peer.packet.count - 1 - few : 0].flags |= HandoffPacket::kAskForMore;
   const auto sent = send_packet(peer.channel.get(), &peer.packet, peer.packet.size(), {peer.packed, peer.packet.count});
   const uint32_t count = std::exchange(peer.packet.count, 0);
   if (sent) {
@@ -133,10 +162,10 @@ void RoundRobinBackend::dispatch() noexcept {
   if (custom()) return dispatch_by_selector();
   const uint64_t now = now_ns();
   while (!queue_.empty()) {
-    Peer* peer = pick(now);
+    const size_t each = share();
+    Peer* peer = pick(now, each);
     if (peer == nullptr) break;
-    const size_t share = queue_.size() / peers_.size();
-    if (!hand_off(*peer, std::clamp<size_t>(share, 1, around_.window), now)) break;
+    if (!hand_off(*peer, each - std::min(each - 1, peer->handed.size()), now)) break;
   }
 }
 

@@ -61,11 +61,12 @@ class SharedBackend final : public EndpointBackend {
       if (member.retry_ns != 0 || cannot_take(member) != 0) look_after(member, now);
     if (look_ns_ != 0 && now >= look_ns_) look(now);
   }
-  bool may_sleep() noexcept override {
-    return std::none_of(members_.begin(), members_.end(), [&](const Member& member) {
+  EventLoop::Sleep may_sleep() noexcept override {
+    const bool news = std::any_of(members_.begin(), members_.end(), [&](const Member& member) {
       const uint32_t word = cannot_take(member);
       return word != 0 && word != member.out;
     });
+    return news ? EventLoop::Sleep::no : EventLoop::Sleep::yes;
   }
   int next_turn_ms() noexcept override {
     uint64_t next = look_ns_ != 0 ? look_ns_ : UINT64_MAX;

@@ -116,10 +116,11 @@ Result<void> Cluster::Impl::open(bool strict) noexcept {
   auto& awake = atomic(scoreboard_.primary().awake);
   loop_->may_sleep = [this, &awake] {
     awake.store(0);
-    if (listeners_->may_sleep()) return true;
-    awake.store(1);
-    return false;
+    const auto sleep = listeners_->may_sleep();
+    if (sleep == EventLoop::Sleep::no) awake.store(1);
+    return sleep;
   };
+  loop_->bell = doorbell_.fd();
   loop_->woke = [&awake] { awake.store(1); };
 
   if (std::getenv(kUpgradeVariable) == nullptr)  // else the one before us still has it
@@ -218,7 +219,7 @@ Result<void> Cluster::Impl::turn(milliseconds timeout) noexcept {
 
 void Cluster::Impl::prepare_to_be_polled() noexcept {
   loop_->flush();
-  if (!loop_->may_sleep()) Doorbell::ring(doorbell_.fd());  // ourselves: there is work already
+  if (loop_->may_sleep() == EventLoop::Sleep::no) Doorbell::ring(doorbell_.fd());  // ourselves: there is work already
   const int wanted = next_turn_ms();
   if (wanted < 0 && !alarm_set_) return;
   itimerspec when{};  // all zero: off

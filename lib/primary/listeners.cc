@@ -209,10 +209,21 @@ void Listeners::turn() noexcept {
   }
 }
 
-bool Listeners::may_sleep() noexcept {
-  return std::all_of(entries_.begin(), entries_.end(), [](auto& entry) {
-    return entry->backend->may_sleep() && (!entry->change || entry->change->old->may_sleep());
-  });
+/// A nap only if all that is listened on by round-robin may have one.
+EventLoop::Sleep Listeners::may_sleep() noexcept {
+  using Sleep = EventLoop::Sleep;
+  Sleep all = Sleep::yes;
+  bool some_yes = entries_.empty();
+  const auto ask = [&](EndpointBackend& backend) {
+    const Sleep one = backend.may_sleep();
+    some_yes |= one == Sleep::yes;
+    all = std::min(all, one);
+  };
+  for (auto& entry : entries_) {
+    ask(*entry->backend);
+    if (entry->change) ask(*entry->change->old);
+  }
+  return some_yes && all != Sleep::no ? Sleep::yes : all;
 }
 
 int Listeners::next_turn_ms() noexcept {

@@ -107,7 +107,7 @@ class Listeners {
   void refuse_new() noexcept;
   bool quiet(bool handshakes) noexcept;
   void turn() noexcept;
-  bool may_sleep() noexcept;
+  EventLoop::Sleep may_sleep() noexcept;
   int next_turn_ms() noexcept;
 
   bool empty() const noexcept { return entries_.empty(); }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "sys/event_loop.hh"
 
+#include <poll.h>
 #include <sys/epoll.h>
 
 #include <algorithm>
@@ -53,7 +54,10 @@ class EpollLoop final : public EventLoop {
   Result<void> turn(int timeout_ms) noexcept override {
     epoll_event events[kEventsMax];
     int ready = ::epoll_wait(epoll_.get(), events, kEventsMax, 0);
-    if (ready == 0 && ask_to_sleep(timeout_ms)) ready = ::epoll_wait(epoll_.get(), events, kEventsMax, timeout_ms);
+    if (ready == 0) {
+      const Sleep sleep = ask_to_sleep(timeout_ms);
+      if (sleep != Sleep::no) ready = ::epoll_wait(epoll_.get(), events, kEventsMax, nap(sleep) ? 0 : timeout_ms);
+    }
     tell_awake();
     if (ready < 0) return errno == EINTR ? Result<void>() : last_error("epoll_wait");
     for (int i = 0; i < ready; ++i) dispatch(events[i].data.u64);
@@ -112,6 +116,15 @@ class EpollLoop final : public EventLoop {
 };
 
 }  // namespace
+
+/// Connections that arrive wake nobody here; all of them are met afterwards, at once.
+bool EventLoop::nap(Sleep sleep) const noexcept {
+  if (sleep != Sleep::briefly) return false;
+  constexpr timespec at_most{0, 100'000};
+  pollfd waiting{bell, POLLIN, 0};
+  (void)::ppoll(&waiting, 1, &at_most, nullptr);
+  return true;
+}
 
 Result<std::unique_ptr<EventLoop>> EventLoop::create_epoll() noexcept {
   UniqueFd epoll(::epoll_create1(EPOLL_CLOEXEC));

@@ -45,8 +45,15 @@ class EventLoop {
   /// No callback after this; the kernel lets go of the fd, so that it may be closed. An accept is paused first.
   virtual void cancel(Token token) noexcept = 0;
 
-  /// Asked before the loop would sleep; false: there is work, do not.
-  std::function<bool()> may_sleep;
+  /// How the loop may sleep.
+  enum class Sleep {
+    no,       ///< there is work
+    briefly,  ///< until `bell` is readable, for 0.1 ms at most: connections arrive so fast that it pays to meet several at once
+    yes,      ///< until something happens
+  };
+  /// Asked before the loop would sleep.
+  std::function<Sleep()> may_sleep;
+  int bell = -1;
   /// Called when it no longer sleeps, before any callback.
   std::function<void()> woke;
 
@@ -54,7 +61,9 @@ class EventLoop {
   virtual Result<void> turn(int timeout_ms) noexcept = 0;
 
  protected:
-  bool ask_to_sleep(int timeout_ms) const { return timeout_ms != 0 && (!may_sleep || may_sleep()); }
+  Sleep ask_to_sleep(int timeout_ms) const { return timeout_ms == 0 ? Sleep::no : may_sleep ? may_sleep() : Sleep::yes; }
+  /// True: that was the sleep.
+  bool nap(Sleep sleep) const noexcept;
   void tell_awake() const {
     if (woke) woke();
   }

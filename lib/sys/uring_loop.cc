@@ -288,7 +288,8 @@ void UringLoop::complete(const Completion& completion) noexcept {
 
 Result<void> UringLoop::turn(int timeout_ms) noexcept {
   int status = 0;
-  if (!put_off_.empty() || ::io_uring_cq_ready(&ring_) != 0 || !ask_to_sleep(timeout_ms)) {
+  const Sleep sleep = !put_off_.empty() || ::io_uring_cq_ready(&ring_) != 0 ? Sleep::no : ask_to_sleep(timeout_ms);
+  if (sleep == Sleep::no || nap(sleep)) {
     status = ::io_uring_submit_and_get_events(&ring_);
   } else {
     io_uring_cqe* cqe = nullptr;

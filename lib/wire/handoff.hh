@@ -20,8 +20,10 @@ struct HandoffPacket {
   struct Entry {
     uint32_t index;
     uint32_t word;
-    uint32_t again;  ///< 1: another worker was to have it, and may still hold a copy of its descriptor
+    uint32_t flags;
   };
+  static constexpr uint32_t kAgain = 1;       ///< another worker was to have it, and may still hold a copy of it
+  static constexpr uint32_t kAskForMore = 2;  ///< when it is taken, few are left of what the worker was handed
   uint32_t count = 0;
   Entry entry[kHandoffBatchMax];
 

@@ -37,6 +37,7 @@ class HandoffAcceptor final : public Acceptor {
   }
   Result<void> receive() noexcept;
   void give_back() noexcept;
+  const std::atomic<uint32_t>& work() noexcept { return atomic(place_.board.primary().work[cell_]); }
   void ring_if_asleep() noexcept {
     if (atomic(place_.board.primary().awake).load() != 0) return;
     Doorbell::ring(place_.doorbell.get());
@@ -60,15 +61,17 @@ Result<Arrived> HandoffAcceptor::take(bool nonblocking) noexcept {
     }
     const size_t i = next_++;
     UniqueFd fd = std::move(received_.fds[i]);
-    // A blocking worker has nothing to spare until it comes back; said before the claim, so that the primary, when it sees
-    // the one, sees the other.
-    if (!nonblocking) waiting.store(0);
+    const uint32_t flags = packet_.entry[i].flags;
+    // Said before the claim, so that the primary, when it sees the one, sees the other.
+    waiting.store(nonblocking ? LB_WAITING_IN_LOOP : LB_WAITING_BLOCKED);
     if (!claim(i).take()) continue;  // revoked: another worker has it
-    ring_if_asleep();                // the primary still holds its copy, which keeps the client from its FIN
+    // The primary still holds its copy, which would keep the connection in an epoll instance after its end. A blocking worker's is
+    // seldom in one, so there it is enough that the primary looks soon, and it is woken only if it has something to give.
+    if (nonblocking || ((flags & HandoffPacket::kAskForMore) != 0 && work().load() != 0)) ring_if_asleep();
     if (!nonblocking) {
       if (auto set = set_blocking(fd.get()); !set) return set.error();
     }
-    return Arrived{std::move(fd), claim(i).copies(packet_.entry[i].again != 0)};
+    return Arrived{std::move(fd), claim(i).copies((flags & HandoffPacket::kAgain) != 0)};
   }
 }
 
@@ -91,12 +94,12 @@ Result<void> HandoffAcceptor::receive() noexcept {
 
 void HandoffAcceptor::rest() noexcept {
   auto& waiting = atomic(place_.page().cells[cell_].waiting);
-  if (waiting.load(std::memory_order_relaxed) == 0) waiting.store(1);
-  if (atomic(place_.board.primary().work[cell_]).load() != 0) ring_if_asleep();
+  if (waiting.load(std::memory_order_relaxed) != LB_WAITING_IDLE) waiting.store(LB_WAITING_IDLE);
+  if (work().load() != 0) ring_if_asleep();
 }
 
 void HandoffAcceptor::give_back() noexcept {
-  atomic(place_.page().cells[cell_].waiting).store(0);
+  atomic(place_.page().cells[cell_].waiting).store(LB_WAITING_NOT);
   bool refused = false;
   for (; next_ < packet_.count; ++next_) {
     refused |= claim(next_).refuse();

@@ -117,7 +117,7 @@ TEST_P(Loop, may_sleep_is_asked_before_and_woke_is_told_after_a_sleep) {
   int woken = 0;
   loop_->may_sleep = [&] {
     ++asked;
-    return false;  // "there is work": the turn must come back by itself
+    return EventLoop::Sleep::no;  // "there is work": the turn must come back by itself
   };
   loop_->woke = [&] { ++woken; };
   loop_->turn(-1).value();
