@@ -7,6 +7,7 @@
 #include "sticky.bpf.h"
 
 #define BATCH 8u       /* slots that are weighed with one call: a multiple of 4, at most 16 */
+#define TRIES 2u       /* to happen on an idle slot */
 #define CHOICES_MAX 8u /* when one worker after the other is found to have hung */
 #define BATCH_BITS ((1u << BATCH) - 1)
 
@@ -266,10 +267,76 @@ __noinline __u32 choice_by_cast(__u32 selector, __u32 slot_count, __u32 seed)
 	return choice(&w, CAST);
 }
 
+/* Is the slot ready, and another one near it, and has it nothing to do? Then no slot has a smaller load. */
+static __always_inline bool is_idle(const struct walk *w, __u32 slot, enum source source)
+{
+	__u64 ready = ready_word(w->slot_count, slot / 64), sk;
+
+	if (!(ready >> slot % 64 & 1) || !(ready & (ready - 1)) || published_load(slot))
+		return false;
+	if (source == SCOREBOARD)
+		return !pending_load(w, slot);
+	sk = socket_at(w, slot, source);
+	return sk && !waiting_at(sk, source);
+}
+
+/*
+ * While many are idle one is soon found by looking at random, which costs the same for any number of slots. Idle ones are found with
+ * equal chance, so ties are broken as by a walk over all. LB_MAX_SLOTS: none was found.
+ */
+static __always_inline __u32 happen_on_idle(const struct walk *w, enum source source)
+{
+	__u32 count = w->slot_count & ~WITHOUT_HUNG, random = w->seed;
+
+	UNROLL
+	for (__u32 i = 0; i < TRIES; i++) {
+		__u32 slot = below(random, count) & (LB_MAX_SLOTS - 1);
+
+		if (is_idle(w, slot, source))
+			return slot;
+		random *= 0x9e3779b1u;
+	}
+	return LB_MAX_SLOTS;
+}
+
+__noinline __u32 idle_by_scoreboard(__u32 slot_count, __u32 seed, __u32 endpoint, __u64 now_ns)
+{
+	struct walk w = {.slot_count = slot_count, .seed = seed, .endpoint = endpoint, .now_ns = now_ns};
+
+	return happen_on_idle(&w, SCOREBOARD);
+}
+
+__noinline __u32 idle_by_probe(__u32 slot_count, __u32 seed, __u64 ptrs)
+{
+	struct walk w = {.slot_count = slot_count, .seed = seed, .ptrs = ptrs};
+
+	return happen_on_idle(&w, PROBE);
+}
+
+__noinline __u32 idle_by_cast(__u32 slot_count, __u32 seed)
+{
+	struct walk w = {.slot_count = slot_count, .seed = seed};
+
+	return happen_on_idle(&w, CAST);
+}
+
+static __always_inline __u32 idle_one(const struct walk *w, enum source source)
+{
+	if (source == SCOREBOARD)
+		return idle_by_scoreboard(w->slot_count, w->seed, w->endpoint, w->now_ns);
+	return source == PROBE ? idle_by_probe(w->slot_count, w->seed, w->ptrs) : idle_by_cast(w->slot_count, w->seed);
+}
+
 static __always_inline void choose_once(struct walk *w, enum source source)
 {
 	__u32 made;
 
+	if (w->selector == LB_SELECT_LEAST_LOADED) {
+		w->slot = idle_one(w, source);
+		w->ready = 2; /* at least */
+		if (w->slot < LB_MAX_SLOTS)
+			return;
+	}
 	if (source == SCOREBOARD)
 		made = choice_by_scoreboard(w->selector, w->slot_count, w->seed, w->endpoint, w->now_ns);
 	else if (source == PROBE)
