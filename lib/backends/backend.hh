@@ -108,6 +108,8 @@ class EndpointBackend {
   virtual void retire(bool /*whole*/) noexcept {}
   /// After retire: nothing is left here, and nothing more comes.
   virtual bool emptied() noexcept { return true; }
+  /// After that: does the queue that this worker empties live on, as one of the other backend's? Then it need not find it empty.
+  virtual bool lives_on(Seat /*seat*/) const noexcept { return false; }
   /// Before an emptied one is destroyed, in the primary itself: what sockets it alone has are shut down, for others may hold them.
   virtual void finish() noexcept {}
   /// May another selector of the same backend be taken into use as it is? Else that takes another backend.

@@ -61,6 +61,7 @@ class ReuseportBackend final : public EndpointBackend {
   void lend() noexcept override;
   void retire(bool whole) noexcept override;
   bool emptied() noexcept override;
+  bool lives_on(Seat seat) const noexcept override { return whole_ || seat.slot == 0; }
   void finish() noexcept override;
   bool may_select(Selector selector) const noexcept override {
     // A program is there or not, and workers were told whether they may steal.

@@ -82,6 +82,7 @@ class SharedBackend final : public EndpointBackend {
     around_.loop.cancel(std::exchange(came_, 0));
     look_ns_ = 0;
   }
+  bool lives_on(Seat) const noexcept override { return true; }
   UnixPath* path() noexcept override { return socket_.path(); }
   Result<Heritage> bequeath() noexcept override {
     auto socket = socket_.duplicate();

@@ -174,6 +174,7 @@ void Listeners::tell_to_part(Entry& entry) noexcept {
     if (holds(change.told, seat)) continue;
     Message message;
     message.act = Act::part;
+    message.value[0] = change.old->lives_on(seat) ? 1 : 0;
     message.endpoint = change.request.cell;
     if (around_.tell(seat.worker, message, {})) change.told.push_back(seat);
   }

@@ -49,7 +49,8 @@ class LB_HIDDEN Listener::Impl final : public Inlet {
   struct Source {
     std::unique_ptr<Acceptor> acceptor;
     uint32_t cell;
-    bool parting = false;  // told to let go of it, once it has been looked at again
+    bool parting = false;      // told to let go of it, once it has been looked at again
+    unsigned takes_max = ~0U;  // parting: how many connections it may yield until then
   };
   /// An epoll instance that the listener is in.
   struct Line {

@@ -14,6 +14,10 @@
 namespace lb {
 namespace {
 
+/// From a queue that others empty too, for it lives on: more than the wake-ups that one worker can have swallowed, but an end. Under a
+/// load that never lets it be empty what waits elsewhere would wait for ever.
+constexpr unsigned kLastTakes = 16;
+
 Result<void> add_eventfd(int epoll_fd, uint64_t data, int fd) noexcept {
   epoll_event event{};
   event.events = EPOLLIN;
@@ -50,7 +54,10 @@ bool Listener::Impl::settled() noexcept {
 Result<std::optional<Connection>> Listener::Impl::take_from_all(bool nonblocking) noexcept {
   for (size_t i = 0; i + 1 < sources_.size();) {
     auto taken = take_from(sources_[i], nonblocking);
-    if (taken && *taken) return taken;
+    if (taken && *taken) {
+      if (sources_[i].parting && --sources_[i].takes_max == 0) let_go(sources_[i]);
+      return taken;
+    }
     if (!taken && accept_verdict(taken.error().code) == AcceptVerdict::back_off) return taken;
     if (taken && !sources_[i].parting)
       ++i;
@@ -76,6 +83,7 @@ void Listener::Impl::told(const Message& message, Packet& packet) noexcept {
   if (sources_.size() == 1) return;  // a listener has at least one
   source->acceptor->leave();         // a wake-up that it has swallowed must not be lost: hence one more look
   source->parting = true;
+  if (message.value[0] != 0) source->takes_max = kLastTakes;
   look_again();
 }
 
