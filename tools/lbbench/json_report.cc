@@ -29,6 +29,26 @@ Json to_json(const Histogram& histogram) {
   return {{"per_octave", Histogram::kPerOctave}, {"first", histogram.first()}, {"counts", histogram.counts()}};
 }
 
+Json to_json(const FaultResult& faults) {
+  Json done = Json::object();
+  for (const auto& [name, count] : faults.done) done[name] = count;
+  return {{"done", done},
+          {"seconds", faults.seconds},
+          {"begun", faults.begun},
+          {"left", faults.left},
+          {"lost_with_worker", faults.with_worker},
+          {"lost_in_accept", faults.in_accept},
+          {"taken_twice", faults.taken_twice},
+          {"dropped", faults.dropped},
+          {"workers_ever", faults.workers_ever},
+          {"rolls_failed", faults.rolls_failed},
+          {"changes_failed", faults.changes_failed},
+          {"processes_left", faults.left_over},
+          {"primary_descriptors", faults.descriptors},
+          {"primary_memory_kib", faults.memory_kib},
+          {"trouble", faults.trouble}};
+}
+
 Json extra_of(const RunResult& run, const Options& options) {
   Json extra{{"rung", run.rung},
              {"duration_s", options.duration_of(*find_scenario(run.scenario))},
@@ -55,6 +75,7 @@ Json extra_of(const RunResult& run, const Options& options) {
                              {"throughput_per_s", step.throughput_per_s},
                              {"latency_ms", to_json(step.latency)},
                              {"ideal_ms", to_json(step.ideal)}});
+  if (run.faults) extra["faults"] = to_json(*run.faults);
   if (options.window) extra["window"] = *options.window;
   if (run.used_per_burst) extra["used_per_burst"] = *run.used_per_burst;
   return extra;

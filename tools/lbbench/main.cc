@@ -107,6 +107,7 @@ class Session {
     if (failed_) return kFailed;
     for (const auto& run : results_) {
       if (run.lost.total() > 0 || run.generator.not_begun > 0 || run.crashed_workers > 0) return kFailed;
+      if (run.faults && !run.faults->trouble.empty()) return kFailed;
     }
     return 0;
   }

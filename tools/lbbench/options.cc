@@ -142,12 +142,17 @@ void add_run(CLI::App& app, Options& options) {
       ->type_name("N")
       ->check(CLI::Validator(check_seed, ""))
       ->capture_default_str();
+  run->add_option("--faults", options.faults, "Kills, rolls, changes of policy or number: so many (default: the scenario's)")
+      ->type_name("N")
+      ->check(within(1U, 100'000U));
+  run->add_flag("--chaos")->description("Short for --scenario chaos");
   run->add_option("--json", options.json,
                   "Write every run's figures to F; - is standard output, and the tables go to standard error")
       ->type_name("F");
   add_outputs(*run, options);
-  run->final_callback([&] {
+  run->final_callback([&options, run] {
     options.command = Command::run;
+    if (run->count("--chaos") > 0) options.scenarios = {"chaos"};
     options.http |= !options.peers.empty();
     for (const auto& wrong : {check_trace(options), check_http(options)})
       if (!wrong.empty()) throw CLI::ValidationError(wrong);
@@ -175,6 +180,11 @@ double Options::utilization_of(const Scenario& scenario) const { return utilizat
 unsigned Options::workers_of(const Scenario& scenario) const {
   const bool slept = work == Work::sleep && scenario.mean_service_ms() > 0;
   return workers.value_or(slept ? 8 : std::min(std::max(cpu_count(), 2U), kWorkersMax));
+}
+
+std::optional<unsigned> Options::faults_of(const Scenario& scenario) const {
+  if (faults || duration_s || scenario.faults == 0) return faults;
+  return scenario.faults;
 }
 
 WorkerModel Options::model_of(const Scenario& scenario) const {

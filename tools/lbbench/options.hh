@@ -38,12 +38,16 @@ struct Options {
   std::string command_line;  ///< as it was given, to repeat it
   std::string file;          ///< report: results to read
 
+  std::optional<unsigned> faults;  ///< scenarios that do harm: so many
+
   /// Policies, and those peers that can do the scenario's requests.
   std::vector<std::string> contenders(const Scenario& scenario) const;
   double duration_of(const Scenario& scenario) const;
   double utilization_of(const Scenario& scenario) const;
   /// 8 where service times are slept, so that a small machine can stand for a large one; else one for each CPU.
   unsigned workers_of(const Scenario& scenario) const;
+  /// After how many faults a scenario that does harm ends; none: after its duration.
+  std::optional<unsigned> faults_of(const Scenario& scenario) const;
   /// Connections that are held open need workers that serve several at a time; so does the HTTP server, in this program and in
   /// each peer.
   WorkerModel model_of(const Scenario& scenario) const;

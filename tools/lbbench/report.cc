@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "fault_result.hh"
 #include "ramp.hh"
 #include "table.hh"
 
@@ -211,6 +212,7 @@ std::string notes_on(const Scenario& scenario, const std::string& policy, const 
 }  // namespace
 
 std::string report_scenario(const Scenario& scenario, const Options& options, std::span<const RunResult> results) {
+  if (scenario.harm != Harm::none) return report_faults(scenario, options, results);
   std::vector<std::pair<std::string, Runs>> policies;
   unsigned repeats = 0;
   for (const auto& run : results) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "histogram.hh"
@@ -58,6 +59,25 @@ struct HangResult {
   Latency others{};   ///< of all connections that other workers served, those it left waiting among them
 };
 
+/// What was done to a cluster, and what it cost.
+struct FaultResult {
+  std::vector<std::pair<std::string, uint64_t>> done;  ///< "kills", "rolls", ...: how many of each, none left out but those of none
+  uint64_t begun = 0;                                  ///< connections; each is completed, left, with_worker, in_accept or lost
+  uint64_t left = 0;                                   ///< by the client, as it was meant to
+  uint64_t with_worker = 0;                            ///< lost, as it must be, with a worker that was killed and had accepted it
+  uint64_t in_accept = 0;                              ///< the same, but the worker died inside its call for it
+  uint64_t taken_twice = 0;                            ///< by two workers
+  uint64_t dropped = 0;                                ///< liblb's own count (EndpointStatus::lost)
+  uint64_t workers_ever = 0;
+  uint64_t rolls_failed = 0;
+  uint64_t changes_failed = 0;
+  uint64_t left_over = 0;             ///< child processes that were there after the end
+  std::vector<unsigned> descriptors;  ///< of the primary, at the beginning, when half was done (under load), and at the end
+  std::vector<uint64_t> memory_kib;   ///< the same: anonymous memory
+  std::vector<std::string> trouble;   ///< what must not be, a line each
+  double seconds = 0;
+};
+
 /// One policy, or peer, in one repeat of one scenario.
 struct RunResult {
   std::string scenario;
@@ -86,6 +106,7 @@ struct RunResult {
   ServiceError service_error_us;
   std::optional<double> used_per_burst;  ///< bursts only: share of the workers that a burst reached, 1 is all of them
   std::optional<HangResult> hang;
+  std::optional<FaultResult> faults;
   std::vector<RampStep> ramp;  ///< ramp only: in the order of their rates, up to the first that the server could not follow
   double others_cpu = 0;       ///< part of the machine's CPU time that other programs took meanwhile, 0 to 1
   unsigned crashed_workers = 0;

@@ -19,6 +19,7 @@
 #include "child.hh"
 #include "clock.hh"
 #include "datagram_generator.hh"
+#include "fault_run.hh"
 #include "generator.hh"
 #include "machine_load.hh"
 #include "measure.hh"
@@ -311,6 +312,7 @@ class Run {
 
 std::variant<RunResult, RunFailure, Interrupted> run_once(const RunPlan& plan, const Tick& tick) {
   try {
+    if (plan.scenario.harm != Harm::none) return run_faults(plan, tick);
     if (!plan.scenario.hangs || plan.calm) return Run(plan, tick).go();
     RunPlan without = plan;
     without.calm = true;
@@ -326,6 +328,8 @@ std::variant<RunResult, RunFailure, Interrupted> run_once(const RunPlan& plan, c
 }
 
 double seconds_of(const Scenario& scenario, const Options& options) {
+  if (scenario.harm != Harm::none && !options.duration_s && options.faults && scenario.faults > 0)
+    return scenario.duration_s * *options.faults / scenario.faults;
   const double once_s = static_cast<double>(period_of(options.duration_of(scenario)).end_ns) / 1e9 + kStartAndStopS;
   return scenario.hangs ? 2 * once_s : once_s;
 }

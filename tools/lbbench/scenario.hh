@@ -12,6 +12,9 @@ namespace lbbench {
 enum class Load { open, closed };
 enum class Law { fixed, exponential };
 
+/// What a scenario does to the cluster while it serves (fault_plan.hh).
+enum class Harm { none, crash, restart, change, scale, chaos };
+
 /// One kind of connection in a scenario's mix.
 struct Service {
   double share;  ///< of all connections; the shares of a scenario add up to 1
@@ -43,6 +46,8 @@ struct Scenario {
   /// the run all at once. Only that burst counts. 0: every connection asks as it begins.
   unsigned held_per_worker = 0;
   std::vector<Service> lives{};  ///< held: how long a connection is open
+  Harm harm = Harm::none;        ///< then every connection is accounted for, and latency is of little interest
+  unsigned faults = 0;           ///< how many, unless the user says otherwise; 0: for `duration_s`
 
   /// Mean of the mix.
   double mean_service_ms() const;
