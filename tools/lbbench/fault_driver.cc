@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -154,6 +155,8 @@ class FaultDriver {
     staff_ns_ = 0;
     const bool by_us = event.worker < Ledger::kWorkersEver && ledger_.workers[event.worker].killed_ns != 0;
     if (by_us || event.expected) return;  // a rolling restart that has failed ends those that were starting
+    // One that could not start, as there were no descriptors, in it or in the primary; keep_staffed tries again.
+    if (plan_.harm == Harm::chaos && event.signal == 0 && event.exit_code == EMFILE) return;
     if (report_.crashes++ == 0)
       put(report_.crash, fmt::format("worker {}: exit code {}, signal {}", event.worker, event.exit_code, event.signal));
   }

@@ -50,19 +50,19 @@ class Serving {
              answer(connection->fd(), request, worker_.id(), workload_)) {
       }
     }
-    return listener_.error().code == 0 ? 0 : 1;
+    return listener_.error().code;
   }
 
   int by_event_loop() {
     epoll_.reset(epoll_create1(EPOLL_CLOEXEC));
     epoll_event event{.events = EPOLLIN, .data = {.u64 = kPrimary}};
     if (!epoll_ || epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, worker_.fd(), &event) != 0 || !listener_.watch(epoll_.get(), kListener))
-      return 1;
+      return EMFILE;
     bool more = true;  // try_accept has not yet said that there is none
     std::array<epoll_event, kEventsMax> events;
     while (!(listener_.drained() && sessions_.empty())) {
       const int n = epoll_wait(epoll_.get(), events.data(), kEventsMax, more ? 0 : -1);
-      if (n < 0 && errno != EINTR) return 1;
+      if (n < 0 && errno != EINTR) return errno;
       for (int i = 0; i < n; ++i) {
         const uint64_t what = events[static_cast<size_t>(i)].data.u64;
         if (what == kListener) more = true;
@@ -74,7 +74,7 @@ class Serving {
       }
       if (!more) continue;
       auto taken = try_accept();
-      if (!taken) return 1;
+      if (!taken) return taken.error().code;
       more = *taken;
     }
     return 0;
@@ -143,7 +143,7 @@ class Serving {
 
 int serve_accounted(lb::Worker& worker, WorkerModel model, const Workload& workload, Ledger& ledger) {
   auto listener = worker.listen("tcp://127.0.0.1:0", {.backlog = kBacklog});
-  if (!listener) return 1;
+  if (!listener) return listener.error().code;
   Serving serving(worker, *listener, workload, ledger);
   return model == WorkerModel::serial ? serving.serially() : serving.by_event_loop();
 }
