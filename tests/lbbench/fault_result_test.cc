@@ -60,7 +60,7 @@ TEST_F(FaultResultTest, losses_beyond_what_the_ledger_holds_are_lost) {
 }
 
 TEST_F(FaultResultTest, a_primary_that_grows_is_trouble) {
-  report_.late.memory_kib += 1025;
+  report_.late.memory_kib += kGrowthMaxKib + 1;
   EXPECT_EQ(trouble().size(), 1U);
   report_.late.descriptors += 25;
   EXPECT_EQ(trouble().size(), 2U);

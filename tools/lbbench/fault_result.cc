@@ -12,8 +12,7 @@
 namespace lbbench {
 namespace {
 
-constexpr uint64_t kGrowthMaxKib = 1024;  // of the primary's memory, from half-way to the end
-constexpr unsigned kSlotsPerWorker = 3;   // a socket for each slot is made when it is first used: two for each of 1.5 times as many
+constexpr unsigned kSlotsPerWorker = 3;  // a socket for each slot is made when it is first used: two for each of 1.5 times as many
 
 std::vector<std::string> trouble_in(const RunResult& run, const FaultServerReport& report, uint64_t unaccounted) {
   const FaultResult& faults = *run.faults;
@@ -46,8 +45,12 @@ std::string done_of(const std::vector<const RunResult*>& runs) {
 }
 
 std::string notes_on(const std::string& policy, const std::vector<const RunResult*>& runs) {
-  std::string text = wrap(fmt::format("{}: {}", policy, done_of(runs)), "    ");
   const auto& last = *runs.back();
+  const auto& descriptors = last.faults->descriptors;
+  const auto& memory_kib = last.faults->memory_kib;
+  std::string text = wrap(fmt::format("{}: {}; the primary had {} descriptors, and {} at the end; {} KiB half-way, {} at the end",
+                                      policy, done_of(runs), descriptors.front(), descriptors.back(), memory_kib[1], memory_kib[2]),
+                          "    ");
   if (!last.fallback.empty())
     text += wrap(fmt::format("! {} ran as {} ({}): {}", policy, last.effective, last.rung, last.fallback), "    ");
   for (const auto* run : runs) {
@@ -108,16 +111,7 @@ std::string report_faults(const Scenario& scenario, const Options& options, std:
     else
       known->second.push_back(&run);
   }
-  Table table({{"connections"},
-               {"faults"},
-               {"completed"},
-               {"left"},
-               {"with worker"},
-               {"in accept"},
-               {"LOST"},
-               {"max ms"},
-               {"fds"},
-               {"KiB"}});
+  Table table({{"connections"}, {"faults"}, {"completed"}, {"left"}, {"with worker"}, {"in accept"}, {"LOST"}, {"max ms"}});
   for (const auto& [policy, runs] : policies) {
     uint64_t completed = 0, left = 0, with_worker = 0, in_accept = 0, lost = 0, faults = 0;
     double max_ms = 0;
@@ -130,8 +124,6 @@ std::string report_faults(const Scenario& scenario, const Options& options, std:
       max_ms = std::max(max_ms, run->latency.max);
       for (const auto& [name, count] : run->faults->done) faults += count;
     }
-    const auto& first = *runs.front()->faults;
-    const auto& last = *runs.back()->faults;
     table.add({{policy},
                {std::to_string(faults)},
                {std::to_string(completed)},
@@ -139,15 +131,12 @@ std::string report_faults(const Scenario& scenario, const Options& options, std:
                {std::to_string(with_worker)},
                {std::to_string(in_accept)},
                {std::to_string(lost)},
-               {in_short(max_ms)},
-               {fmt::format("{}..{}", first.descriptors.front(), last.descriptors.back())},
-               {fmt::format("{}..{}", last.memory_kib[1], last.memory_kib[2])}});
+               {in_short(max_ms)}});
   }
   std::string text =
       wrap(fmt::format("{}: {}", scenario.name, scenario.sentence), "  ") +
       wrap(fmt::format("{} {} workers, seed {}. with worker: its code had them when it was killed; in accept: it was "
-                       "killed inside its call for one. fds: the primary's, first and last; KiB: its memory, half-way "
-                       "and last.",
+                       "killed inside its call for one; max: the longest that a short connection took.",
                        results.front().workers, to_string(options.model_of(scenario)), options.seed),
            "") +
       table.to_string();

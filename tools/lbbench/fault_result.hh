@@ -11,6 +11,13 @@
 
 namespace lbbench {
 
+/// Of the primary's memory, from half-way to the end. Sanitizers keep what was freed for a while.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr uint64_t kGrowthMaxKib = 256 * 1024;
+#else
+constexpr uint64_t kGrowthMaxKib = 1024;
+#endif
+
 /// Draws from the ledger and from what the primary says what the faults have cost, and what there is to complain of.
 void fill_in(RunResult& result, const Ledger& ledger, const FaultServerReport& report, double seconds);
 
