@@ -30,7 +30,7 @@ struct WorkerLine {
 /// which a worker writes its id to as soon as its own code has the connection.
 struct Ledger {
   static constexpr uint32_t kWorkersEver = 1 << 16;
-  static constexpr uint32_t kLossesMax = 1 << 12;  ///< more are counted, and are lost whoever had them
+  static constexpr uint32_t kLossesMax = 1 << 16;  ///< more are counted, and are lost whoever had them
 
   std::array<std::atomic<uint32_t>, 1 << 16> taker{};
   std::array<WorkerLine, kWorkersEver> workers{};
