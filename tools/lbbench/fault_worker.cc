@@ -2,7 +2,9 @@
 #include "fault_worker.hh"
 
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <array>
 #include <cerrno>
@@ -37,6 +39,14 @@ class Taking {
  private:
   WorkerLine& line_;
 };
+
+/// A primary that has just been left without any hands that on.
+void allow_descriptors() {
+  rlimit files{};
+  if (getrlimit(RLIMIT_NOFILE, &files) != 0) return;
+  files.rlim_cur = files.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &files);
+}
 
 class Serving {
  public:
@@ -142,10 +152,13 @@ class Serving {
 }  // namespace
 
 int serve_accounted(lb::Worker& worker, WorkerModel model, const Workload& workload, Ledger& ledger) {
+  allow_descriptors();
   auto listener = worker.listen("tcp://127.0.0.1:0", {.backlog = kBacklog});
   if (!listener) return listener.error().code;
   Serving serving(worker, *listener, workload, ledger);
-  return model == WorkerModel::serial ? serving.serially() : serving.by_event_loop();
+  const int failed = model == WorkerModel::serial ? serving.serially() : serving.by_event_loop();
+  if (failed != 0) _exit(failed);  // as one that crashes: the last to close its listener would give up the endpoint
+  return 0;
 }
 
 }  // namespace lbbench
