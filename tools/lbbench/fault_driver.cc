@@ -27,6 +27,7 @@ using std::chrono::milliseconds;
 
 constexpr uint64_t kMs = 1'000'000;
 constexpr uint64_t kPatienceNs = 30'000 * kMs;  // longer than liblb needs for anything, on a busy machine too
+constexpr uint64_t kServedBetween = 10;
 constexpr uint64_t kStaffNs = 20 * kMs;
 constexpr unsigned kIdsKept = 1024;  // of workers that a roll or two may still need at the end
 
@@ -77,7 +78,7 @@ class FaultDriver {
     bool half = false;
     for (unsigned i = 0; !enough(i, now_ns() - begun_ns); ++i) {
       const Fault fault = faults.next();
-      if (!rest(fault.pause_ns) || !commit(fault)) return false;
+      if (!under_load() || !rest(fault.pause_ns) || !commit(fault)) return false;
       report_.faults = i + 1;
       if (!half && enough(2 * i, 2 * (now_ns() - begun_ns))) {
         half = true;
@@ -125,6 +126,12 @@ class FaultDriver {
   }
 
  private:
+  /// Waits until clients have been served since the last fault: with none, it would show nothing.
+  bool under_load() {
+    const uint64_t enough = ledger_.completed + kServedBetween;
+    return until("clients", [&] { return ledger_.completed >= enough || report_.halt; });
+  }
+
   unsigned most() const { return plan_.workers + (plan_.workers + 1) / 2; }
 
   bool enough(unsigned faults, uint64_t elapsed_ns) const {
