@@ -1,22 +1,16 @@
 // SPDX-License-Identifier: MIT
 // The reuseport backend: one SO_REUSEPORT socket for each slot, made and kept for life by the primary, so that a queue
 // outlives its worker. A program in the kernel picks the slot for each connection. The workers' side is in
-// worker/slot_acceptor. Down the ladder, each step said in the status: eBPF with the kernel's backlog, eBPF with what the
-// workers publish, classic BPF, the kernel's own hash.
-#include <fcntl.h>
+// worker/slot_acceptor; how the group passes on is in reuseport_succession. Down the ladder, each step said in the status: eBPF with
+// the kernel's backlog, eBPF with what the workers publish, classic BPF, the kernel's own hash.
+#include "backends/reuseport.hh"
 
 #include <time.h>
 
 #include <algorithm>
-#include <optional>
 
-#include "backends/backend.hh"
 #include "backends/classic_program.hh"
-#include "backends/group_guard.hh"
 #include "backends/heritage.hh"
-#include "backends/rescue.hh"
-#include "backends/reuseport_program.hh"
-#include "backends/selection.hh"
 #include "sys/error.hh"
 #include "sys/half_open.hh"
 #include "sys/process.hh"
@@ -28,90 +22,10 @@ namespace {
 constexpr int kInsertTries = 200;
 constexpr timespec kInsertPause{0, 1'000'000};
 constexpr uint32_t kPullMax = UINT16_MAX;
-constexpr int64_t kClockSlack_ms = 20;         // of the kernel's timers, and of picks that were under way
-constexpr int64_t kHandshakes_ms = 1'000;      // a retired group's patience with handshakes under way, with a program that migrates
-constexpr int64_t kHandshakesMax_ms = 64'000;  // and without: tcp_synack_retries is 5, after 1, 2, 4, 8, 16 s, and 32 s to give up
-constexpr int kStuck = 2;                      // looks in a row that found a worker not coming for its queue
-constexpr int kStuckAlone = 11;                // the same for a busy one whose queue is its own: about a second
+constexpr int kStuck = 2;        // looks in a row that found a worker not coming for its queue
+constexpr int kStuckAlone = 11;  // the same for a busy one whose queue is its own: about a second
 
-class ReuseportBackend final : public EndpointBackend {
- public:
-  ReuseportBackend(Surroundings& around, const ListenRequest& request)
-      : around_(around), request_(request), rescue_(around, request.cell, slots_, [this](uint32_t slot) { look_at(slot); }) {}
-
-  Result<void> open() noexcept;
-  Result<void> open(Heritage& heritage) noexcept;
-
-  Result<Grant> grant(Seat seat) noexcept override;
-  Result<void> set_backlog(int backlog) noexcept override;
-  Result<void> reserve() noexcept override;
-  void ready(Seat seat) noexcept override;
-  void weigh(Seat seat) noexcept override;
-  void draining(Seat seat) noexcept override;
-  void left(Seat seat) noexcept override;
-  void refuse_new() noexcept override;
-  void turn() noexcept override {
-    rescue_.turn();
-    if (retired_ns_ == 0 && !lent_) guard_.turn(program_.get(), address_);  // else the group is another's
-  }
-  int next_turn_ms() noexcept override { return rescue_.next_turn_ms(); }
-  bool quiet(bool handshakes) noexcept override;
-  Result<Heritage> bequeath() noexcept override;
-  void resume() noexcept override;
-  void lend() noexcept override;
-  void retire(bool whole) noexcept override;
-  bool emptied() noexcept override;
-  bool lives_on(Seat seat) const noexcept override { return whole_ || seat.slot == 0; }
-  void finish() noexcept override;
-  bool may_select(Selector selector) const noexcept override {
-    // A program is there or not, and workers were told whether they may steal.
-    return (request_.policy.selector == Selector::hash) == (selector == Selector::hash) &&
-           permits_stealing(request_.policy.selector) == permits_stealing(selector);
-  }
-  void select(Selector selector) noexcept override;
-  Result<Endpoint> address() const noexcept override { return address_; }
-  void describe(EndpointStatus& status) const override;
-
- private:
-  Selector selector() const noexcept {
-    return request_.policy.selector == Selector::standard ? Selector::least_loaded : request_.policy.selector;
-  }
-  /// Do idle workers take what waits at busy ones? Under a rule that means a certain worker they must not; without a program there is none.
-  bool steals() const noexcept {
-    return around_.stealing && selector() != Selector::hash && (!program_ || permits_stealing(selector()));
-  }
-  Selector effective() const noexcept { return program_ ? selector() : classic_ ? Selector::random : Selector::hash; }
-  Result<void> open_slot(uint32_t slot) noexcept;
-  Result<UniqueFd> bind_slot() noexcept {
-    return bind_to(address_, {.v6only = request_.options.v6only, .reuse_port = true, .more = &request_.options});
-  }
-  Result<void> attach_program() noexcept;
-  Result<void> insert(uint32_t slot) noexcept;
-  void set_selector() noexcept;
-  Result<void> descend(Error why) noexcept;
-  void set_ready(uint32_t slot, bool ready) noexcept;
-  void attach_classic() noexcept;
-  void look_at(uint32_t index) noexcept;
-  bool left_out(uint32_t slot) const noexcept { return program_ && program_->hung(slot); }
-  bool adopted_backlog(const Seat& seat) const noexcept;
-  uint32_t in_flight(uint32_t slot) const noexcept { return in_flight_of(around_.scoreboard.page(slot)); }
-
-  Surroundings& around_;
-  ListenRequest request_;
-  Endpoint address_;
-  std::vector<Slot> slots_;         // by slot
-  std::vector<UniqueFd> reserved_;  // by slot: bound and not listening, until it is asked for
-  Rescue rescue_;
-  GroupGuard guard_{around_, request_.cell, slots_};
-  uint32_t sockets_ = 0;
-  std::unique_ptr<ReuseportProgram> program_;
-  UniqueFd taken_;  // with a program: the workers' counts of what they took, by slot
-  bool classic_ = false;
-  uint64_t retired_ns_ = 0;  // another backend has taken over; 0: none has
-  bool whole_ = false;       // with all the sockets
-  bool lent_ = false;        // none of them is in our program's group
-  std::string reason_;
-};
+}  // namespace
 
 /// Slot 0 holds the address: bound alone first, so that a port in use is an error even among SO_REUSEPORT's friends.
 /// Then, in this order: listen, attach, insert. (Attached before it listens, a socket gets a private group.)
@@ -127,104 +41,6 @@ Result<void> ReuseportBackend::open() noexcept {
   slots_[0].socket = std::move(*socket);
   slots_[0].place = sockets_++;
   return attach_program();
-}
-
-/// With sockets that listen already: all of a group's, or one that was alone, which becomes slot 0. A group it has from the moment that
-/// another joins it, so one does: a program can be attached to a group only. No slot is ready yet, so slot 0 gets all.
-Result<void> ReuseportBackend::open(Heritage& heritage) noexcept {
-  slots_.resize(around_.scoreboard.slots());
-  address_ = heritage.socket.address();
-  const bool alone = heritage.others.empty();
-  slots_[0].socket = heritage.socket.release();
-  slots_[0].place = sockets_++;
-  if (auto allowed = allow_reuse_port(slots_[0].socket.get()); !allowed) return allowed;
-  if (auto listening = listen_on(slots_[0].socket.get(), request_.options.backlog, address_); !listening) return listening;
-  for (Heritage::Slot& other : heritage.others) {
-    if (other.index >= slots_.size())
-      return error_naming(ENOSPC, "slot " + std::to_string(other.index) + " of the old primary, but " +
-                                      std::to_string(slots_.size()) + " slots here (Options::workers_max)");
-    slots_[other.index].socket = std::move(other.socket);
-    slots_[other.index].place = other.place;
-    sockets_ = std::max(sockets_, other.place + 1);
-  }
-  if (alone)
-    if (auto opened = open_slot(1); !opened) return opened;
-  if (selector() == Selector::hash) detach_program(slots_[0].socket.get());
-  return attach_program();
-}
-
-Result<Heritage> ReuseportBackend::bequeath() noexcept try {
-  const auto duplicate = [](int fd) { return UniqueFd(::fcntl(fd, F_DUPFD_CLOEXEC, 3)); };
-  Heritage heritage{BoundSocket::adopt(duplicate(slots_[0].socket.get()), address_)};
-  for (uint32_t i = 1; i < slots_.size(); ++i)
-    if (slots_[i].socket) heritage.others.push_back({i, slots_[i].place, duplicate(slots_[i].socket.get())});
-  if (heritage.socket.get() < 0 ||
-      std::any_of(heritage.others.begin(), heritage.others.end(), [](auto& slot) { return !slot.socket; }))
-    return Error{EMFILE, "duplicate the group's sockets"};
-  return heritage;
-} catch (...) {
-  return Error{ENOMEM, "duplicate the group's sockets"};
-}
-
-/// The one that was to take over had attached a program of its own, or detached ours.
-void ReuseportBackend::resume() noexcept {
-  if (program_) (void)program_->attach(slots_[0].socket.get());
-  if (std::exchange(lent_, false) && program_)
-    for (uint32_t i = 0; i < slots_.size(); ++i)
-      if (slots_[i].socket) (void)insert(i);
-  if (program_) return;
-  if (classic_)
-    attach_classic();
-  else
-    detach_program(slots_[0].socket.get());
-}
-
-/// Our program finds nothing to pick now, and leaves it to the kernel's hash, until another is attached.
-void ReuseportBackend::lend() noexcept {
-  lent_ = true;
-  for (uint32_t i = 0; program_ && i < slots_.size(); ++i)
-    if (slots_[i].socket) program_->remove(i);
-}
-
-/// From now on slot 0, which lives on, gets all; the others' queues are emptied by the workers here.
-void ReuseportBackend::retire(bool whole) noexcept {
-  retired_ns_ = now_ns();
-  whole_ = whole;
-  if (whole) return;
-  if (lent_) resume();
-  if (program_)
-    for (auto& word : program_->group().ready) atomic(word).store(0);
-  else
-    (void)attach_classic_program(slots_[0].socket.get(), {&slots_[0].place, 1});
-}
-
-/// Handshakes that began at another slot end there. With a program that migrates nothing would be lost of those that take long, and
-/// kernels before 6.5 or so do not always wake who waits for them, so they get a little time; without one, all that they can take.
-bool ReuseportBackend::emptied() noexcept {
-  if (whole_) return true;
-  const auto waited_ms = static_cast<int64_t>((now_ns() - retired_ns_) / 1'000'000);
-  if (waited_ms < 2 * kClockSlack_ms) return false;
-  const bool patient = waited_ms < (program_ ? kHandshakes_ms : kHandshakesMax_ms);
-  if (patient) {
-    const auto begun = count_half_open(static_cast<sa_family_t>(address_.family()), address_.port(), waited_ms - kClockSlack_ms);
-    if (begun && *begun != 0) return false;
-  }
-  for (uint32_t i = 1; i < slots_.size(); ++i)
-    if (slots_[i].socket && accept_queue_length(slots_[i].socket.get()) != 0) return false;
-  return true;
-}
-
-/// Shut down, they leave the group, whoever else still holds them. Only then is slot 0 taken from the program: without it the kernel's
-/// hash would send newcomers to the others, and a handshake that ends while its listener is shut down is reset. Slot 0 may be wanted in
-/// the sockarray of another program.
-void ReuseportBackend::finish() noexcept {
-  if (!whole_)
-    for (uint32_t i = 1; i < slots_.size(); ++i)
-      if (slots_[i].socket) ::shutdown(slots_[i].socket.get(), SHUT_RD);
-  if (!program_) return;
-  for (uint32_t i = 0; i < slots_.size(); ++i)
-    if (slots_[i].socket && (i == 0 || whole_)) program_->remove(i);
-  detach_program(slots_[0].socket.get());  // also one that our guard had put back before we retired
 }
 
 void ReuseportBackend::select(Selector selector) noexcept {
@@ -292,6 +108,10 @@ void ReuseportBackend::attach_classic() noexcept {
     classic_ = false;
     reason_ += "; " + attached.error().message();
   }
+}
+
+Result<UniqueFd> ReuseportBackend::bind_slot() noexcept {
+  return bind_to(address_, {.v6only = request_.options.v6only, .reuse_port = true, .more = &request_.options});
 }
 
 Result<void> ReuseportBackend::open_slot(uint32_t index) noexcept {
@@ -464,8 +284,6 @@ void ReuseportBackend::describe(EndpointStatus& status) const {
     status.workers.push_back({slot.seat->worker, i, atomic(cell.accepted).load(), backlog, picks, slot.hung || left_out(i)});
   }
 }
-
-}  // namespace
 
 Result<std::unique_ptr<EndpointBackend>> make_reuseport_backend(Surroundings& around, const ListenRequest& request,
                                                                 Heritage* heritage) noexcept {

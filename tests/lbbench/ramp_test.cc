@@ -31,7 +31,8 @@ TEST(Ramp, the_rate_of_a_trace_rises_with_each_step) {
   std::vector<double> counts(scenario.steps);
   for (const auto& arrival : trace) {
     for (unsigned i = 0; i < scenario.steps; ++i)
-      counts[i] += arrival.at_ns >= step_begin_ns(period, scenario.steps, i) && arrival.at_ns < step_begin_ns(period, scenario.steps, i + 1);
+      counts[i] +=
+          arrival.at_ns >= step_begin_ns(period, scenario.steps, i) && arrival.at_ns < step_begin_ns(period, scenario.steps, i + 1);
   }
   const double full = arrival_rate_per_s(scenario, 8, 1.2) * 12 / scenario.steps;
   for (unsigned i = 1; i < scenario.steps; ++i) EXPECT_NEAR(counts[i], full * (i + 1) / scenario.steps, 0.1 * full) << i;

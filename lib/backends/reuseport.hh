@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backends/backend.hh"
+#include "backends/group_guard.hh"
+#include "backends/rescue.hh"
+#include "backends/reuseport_program.hh"
+#include "backends/selection.hh"
+
+namespace lb {
+
+/// One endpoint's group of SO_REUSEPORT sockets, in the primary.
+class ReuseportBackend final : public EndpointBackend {
+ public:
+  ReuseportBackend(Surroundings& around, const ListenRequest& request)
+      : around_(around), request_(request), rescue_(around, request.cell, slots_, [this](uint32_t slot) { look_at(slot); }) {}
+
+  Result<void> open() noexcept;
+  Result<void> open(Heritage& heritage) noexcept;
+
+  Result<Grant> grant(Seat seat) noexcept override;
+  Result<void> set_backlog(int backlog) noexcept override;
+  Result<void> reserve() noexcept override;
+  void ready(Seat seat) noexcept override;
+  void weigh(Seat seat) noexcept override;
+  void draining(Seat seat) noexcept override;
+  void left(Seat seat) noexcept override;
+  void refuse_new() noexcept override;
+  void turn() noexcept override {
+    rescue_.turn();
+    if (retired_ns_ == 0 && !lent_) guard_.turn(program_.get(), address_);  // else the group is another's
+  }
+  int next_turn_ms() noexcept override { return rescue_.next_turn_ms(); }
+  bool quiet(bool handshakes) noexcept override;
+  Result<Heritage> bequeath() noexcept override;
+  void resume() noexcept override;
+  void lend() noexcept override;
+  void retire(bool whole) noexcept override;
+  bool emptied() noexcept override;
+  bool lives_on(Seat seat) const noexcept override { return whole_ || seat.slot == 0; }
+  void finish() noexcept override;
+  bool may_select(Selector selector) const noexcept override {
+    // A program is there or not, and workers were told whether they may steal.
+    return (request_.policy.selector == Selector::hash) == (selector == Selector::hash) &&
+           permits_stealing(request_.policy.selector) == permits_stealing(selector);
+  }
+  void select(Selector selector) noexcept override;
+  Result<Endpoint> address() const noexcept override { return address_; }
+  void describe(EndpointStatus& status) const override;
+
+ private:
+  Selector selector() const noexcept {
+    return request_.policy.selector == Selector::standard ? Selector::least_loaded : request_.policy.selector;
+  }
+  /// Do idle workers take what waits at busy ones? Under a rule that means a certain worker they must not; without a program there is none.
+  bool steals() const noexcept {
+    return around_.stealing && selector() != Selector::hash && (!program_ || permits_stealing(selector()));
+  }
+  Selector effective() const noexcept { return program_ ? selector() : classic_ ? Selector::random : Selector::hash; }
+  Result<void> open_slot(uint32_t slot) noexcept;
+  Result<UniqueFd> bind_slot() noexcept;
+  Result<void> attach_program() noexcept;
+  Result<void> insert(uint32_t slot) noexcept;
+  void set_selector() noexcept;
+  Result<void> descend(Error why) noexcept;
+  void set_ready(uint32_t slot, bool ready) noexcept;
+  void attach_classic() noexcept;
+  void look_at(uint32_t index) noexcept;
+  bool left_out(uint32_t slot) const noexcept { return program_ && program_->hung(slot); }
+  bool adopted_backlog(const Seat& seat) const noexcept;
+  uint32_t in_flight(uint32_t slot) const noexcept { return in_flight_of(around_.scoreboard.page(slot)); }
+
+  Surroundings& around_;
+  ListenRequest request_;
+  Endpoint address_;
+  std::vector<Slot> slots_;         // by slot
+  std::vector<UniqueFd> reserved_;  // by slot: bound and not listening, until it is asked for
+  Rescue rescue_;
+  GroupGuard guard_{around_, request_.cell, slots_};
+  uint32_t sockets_ = 0;
+  std::unique_ptr<ReuseportProgram> program_;
+  UniqueFd taken_;  // with a program: the workers' counts of what they took, by slot
+  bool classic_ = false;
+  uint64_t retired_ns_ = 0;  // another backend has taken over; 0: none has
+  bool whole_ = false;       // with all the sockets
+  bool lent_ = false;        // none of them is in our program's group
+  std::string reason_;
+};
+
+}  // namespace lb
