@@ -58,9 +58,11 @@ class LB_HIDDEN Listener::Impl final : public Inlet {
     uint64_t data;
   };
   Result<std::optional<Connection>> take(bool nonblocking) noexcept {
-    if (sources_.size() == 1) return take_from(sources_[0], nonblocking);
-    return take_from_all(nonblocking);
+    auto taken = sources_.size() == 1 ? take_from(sources_[0], nonblocking) : take_from_all(nonblocking);
+    if (!taken && behind(taken.error())) return std::optional<Connection>();
+    return taken;
   }
+  bool behind(const Error& error) const noexcept;
   Result<std::optional<Connection>> take_from(Source& source, bool nonblocking) noexcept;
   Result<std::optional<Connection>> take_from_all(bool nonblocking) noexcept;
   Result<void> join(int epoll_fd, uint64_t data) noexcept;

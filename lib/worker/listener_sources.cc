@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The ways for connections to arrive at a listener change with the policy, and its user need not notice: a new one joins every epoll
 // instance that the listener is in; an old one is emptied, in a last look once the primary says that nothing more comes, and let go.
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
@@ -65,6 +66,14 @@ Result<std::optional<Connection>> Listener::Impl::take_from_all(bool nonblocking
       let_go(sources_[i]);  // empty, or the primary has shut its socket down
   }
   return take_from(sources_.back(), nonblocking);
+}
+
+/// A worker that was stopped, or got no CPU, for long: the primary has shut its socket down at the end of a change of policy, and its
+/// word of another way waits to be read.
+bool Listener::Impl::behind(const Error& error) const noexcept {
+  if (accept_verdict(error.code) != AcceptVerdict::fatal) return false;
+  pollfd words{.fd = worker_.fd(), .events = POLLIN, .revents = 0};
+  return ::poll(&words, 1, 0) == 1;
 }
 
 Listener::Impl::Source* Listener::Impl::find(uint32_t cell) noexcept {

@@ -143,6 +143,28 @@ TEST_P(RudeChange, N5_worker_that_is_stopped_meanwhile_takes_part_when_it_goes_o
   cluster.expect_clean_shutdown();
 }
 
+/// It was in the middle of its work, so that it looks for connections before it hears of anything.
+TEST(PolicyChange, N5_worker_whose_socket_was_shut_down_while_it_was_stopped_lives_on) {
+  for (const Style style : kStyles) {
+    SCOPED_TRACE(name_of(style));
+    TestCluster cluster("reuseport");
+    ASSERT_TRUE(cluster.start(2, style));
+    const Load load({.to = cluster.address(), .count = Board::kNumbers, .at_once = 16});
+    ASSERT_TRUE(cluster.wait_until("load", [&] { return cluster.board().accepted[2] >= 100; }));
+    stop_process(cluster.worker(2).pid);
+    ASSERT_TRUE(cluster->set_policy(Policy::parse("shared").value()));
+    ASSERT_TRUE(wait_changed(cluster));
+    ASSERT_EQ(::kill(cluster.worker(2).pid, SIGCONT), 0);
+    const unsigned before = cluster.board().accepted[2];
+    EXPECT_TRUE(cluster.wait_until("it to serve", [&] { return cluster.board().accepted[2] > before + 10; }));
+    load.stop();
+    ASSERT_TRUE(cluster.wait_over(load));
+    EXPECT_EQ(load.lost() + load.refused(), 0u) << load.describe();
+    EXPECT_EQ(cluster.count(Kind::exit), 0u) << cluster.describe();
+    cluster.expect_clean_shutdown();
+  }
+}
+
 TEST_P(RudeChange, N5_worker_killed_meanwhile_and_its_replacement_lose_nothing_that_was_not_accepted) {
   TestCluster cluster(from());
   ASSERT_TRUE(cluster.start(2, Style::blocking));
