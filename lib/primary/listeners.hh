@@ -125,6 +125,7 @@ class Listeners {
     Endpoint asked{};
     UniqueFd port{};  // refusing without workers: bound and never listening, it keeps the port
     bool refusing = false;
+    bool served = false;     // somebody has listened
     uint32_t index = 0;      // which of a worker's listeners on that endpoint
     bool to_others = false;  // who go on with it
     Policy requested{};

@@ -219,6 +219,7 @@ Listeners::About Listeners::listening(Seat seat, uint32_t cell) noexcept {
   auto& listening = older ? entry->change->listening : entry->listening;
   if (!holds(seats, seat) || holds(listening, seat)) return About::nothing;
   listening.push_back(seat);
+  entry->served = true;
   (older ? *entry->change->old : *entry->backend).ready(seat);
   const bool late = std::any_of(forgotten_.begin(), forgotten_.end(),
                                 [&](const auto& each) { return each.heir == cell && holds(each.seats, seat); });
@@ -264,8 +265,11 @@ Listeners::About Listeners::close_source(Entry& entry, Seat seat, bool leaves) n
   return About::listener;
 }
 
+/// One that could not take up what others had served leaves too: it may be the only one just now, and clients wait there.
 Listeners::About Listeners::close_listener(Entry& entry, Seat seat, bool leaves) noexcept {
-  if (leaves) return leave(entry, seat) ? About::listener : About::nothing;
+  const bool took_up = holds(entry.listening, seat) || (entry.change && holds(entry.change->listening, seat));
+  if (leaves || (entry.served && !took_up && !entry.request.options.exclusive))
+    return leave(entry, seat) ? About::listener : About::nothing;
   if (std::erase(entry.seats, seat) == 0) return About::nothing;
   std::erase(entry.listening, seat);
   entry.backend->left(seat);
