@@ -7,6 +7,7 @@
 #include <lb/policy.hh>
 #include <map>
 
+#include "advice.hh"
 #include "file_commands.hh"
 #include "host.hh"
 #include "json_report.hh"
@@ -17,6 +18,7 @@
 #include "report.hh"
 #include "runner.hh"
 #include "table.hh"
+#include "terminal.hh"
 
 namespace lbbench {
 namespace {
@@ -93,10 +95,11 @@ class Session {
       for (unsigned repeat = 1; repeat <= options_.repeat && signal_caught == 0; ++repeat) measure_all(scenario, repeat);
       progress_.clear();
       if (results_.size() > first)
-        fmt::print(out_, "\n{}", report_scenario(scenario, options_, std::span(results_).subspan(first)));
+        fmt::print(out_, "\n{}", report_scenario(scenario, options_, std::span(results_).subspan(first), bar_columns(out_)));
       std::fflush(out_);
-      if (signal_caught != 0) return;
+      if (signal_caught != 0) break;
     }
+    fmt::print(out_, "{}", advice_text(results_));
   }
 
   const Host& host() const { return host_; }
@@ -209,6 +212,10 @@ int run(int argc, char** argv) {
       return 0;
     case Command::report:
       return report_file(options);
+    case Command::compare_files:
+      return compare_files(options);
+    case Command::model:
+      return print_model(options);
     case Command::compare:
     case Command::run:
       break;

@@ -11,12 +11,22 @@
 
 namespace lbbench {
 
-enum class Command { compare, run, list, report };
+enum class Command { compare, run, list, report, compare_files, model };
 enum class Work { sleep, cpu };
 enum class WorkerModel { serial, event_loop };
 
 const char* to_string(Work work);
 const char* to_string(WorkerModel model);
+
+/// What `model` is asked.
+struct ModelOptions {
+  unsigned cores = 64;
+  std::optional<double> rate_per_s;
+  std::string scenario = "connect";
+  std::optional<double> service_us;
+  std::string file;  ///< results to take costs from, and to be checked against
+  std::optional<double> worker_us, primary_us, pick_ns, pick_slot_ns, queue_us;
+};
 
 /// What the command line asks for. What is not given is the scenario's to say.
 struct Options {
@@ -35,8 +45,12 @@ struct Options {
   uint64_t seed = 1;
   std::string json;          ///< a path, "-" for standard output, empty for none
   std::string csv;           ///< the same
+  std::string html;          ///< the same
   std::string command_line;  ///< as it was given, to repeat it
-  std::string file;          ///< report: results to read
+  std::string file;          ///< report, compare_files: results to read
+  std::string file_after;    ///< compare_files: those to compare with them
+  double threshold_percent = 5;
+  ModelOptions model;
 
   std::optional<unsigned> faults;  ///< scenarios that do harm: so many
 

@@ -12,6 +12,7 @@
 
 #include "csv_report.hh"
 #include "document.hh"
+#include "page.hh"
 
 namespace lbbench {
 namespace {
@@ -20,6 +21,8 @@ constexpr const char* kStdout = "-";
 
 std::string as_json(const std::string& json) { return json; }
 std::string as_csv(const std::string& json) { return csv_report(std::get<Document>(read_document(json)).results); }
+
+std::string as_html(const std::string& json) { return html_report(std::get<Document>(read_document(json))); }
 
 bool write_all(int fd, std::string_view text) {
   while (!text.empty()) {
@@ -36,6 +39,7 @@ std::variant<Outputs, std::string> Outputs::open(const Options& options) {
   Outputs outputs;
   if (!options.json.empty()) outputs.files_.push_back({"--json", options.json, as_json});
   if (!options.csv.empty()) outputs.files_.push_back({"--csv", options.csv, as_csv});
+  if (!options.html.empty()) outputs.files_.push_back({"--html", options.html, as_html});
   if (std::ranges::count(outputs.files_, kStdout, &File::path) > 1)
     return "only one of the files to write can be - (standard output)";
   for (auto& file : outputs.files_) {

@@ -9,6 +9,7 @@
 
 #include "fault_result.hh"
 #include "ramp.hh"
+#include "spread.hh"
 #include "table.hh"
 
 namespace lbbench {
@@ -89,8 +90,13 @@ void add_cost_cells(std::vector<Cell>& row, const Runs& runs) {
 Table open_table(const Scenario& scenario, std::span<const RunResult> results,
                  const std::vector<std::pair<std::string, Runs>>& policies, bool repeated) {
   constexpr double Latency::*members[] = {&Latency::p50, &Latency::p90, &Latency::p99, &Latency::p99_9, &Latency::max};
-  std::vector<Column> columns{{"latency in ms"},    {"p50", Best::low},    {"p90", Best::low, 3},   {"p99", Best::low},
-                              {"p99.9", Best::low}, {"max", Best::low, 2}, {"p99/ideal", Best::low}};
+  std::vector<Column> columns{{"latency in ms"},
+                              {"p50", Best::low},
+                              {"p90", Best::low, 3},
+                              {"p99", Best::low},
+                              {"p99.9", Best::low},
+                              {"max", Best::low, 2},
+                              {"p99/ideal", Best::low, 0, true}};
   if (repeated) columns.push_back({"min..max"});
   if (scenario.bursts) columns.push_back({"used", Best::high});
   if (scenario.held_per_worker > 0) columns.insert(columns.end(), {{"stddev", Best::low}, {"/hash", Best::low}});
@@ -123,7 +129,7 @@ Table open_table(const Scenario& scenario, std::span<const RunResult> results,
 }
 
 Table closed_table(std::span<const RunResult> results, const std::vector<std::pair<std::string, Runs>>& policies, bool repeated) {
-  std::vector<Column> columns{{"latency in ms"}, {"conn/s", Best::high}, {"/hash", Best::high}};
+  std::vector<Column> columns{{"latency in ms"}, {"conn/s", Best::high, 0, true}, {"/hash", Best::high}};
   if (repeated) columns.push_back({"min..max"});
   columns.insert(columns.end(), {{"p50", Best::low, 1},
                                  {"p99", Best::low},
@@ -160,11 +166,10 @@ std::string heading(const Scenario& scenario, const Options& options, const RunR
 }
 
 /// What a reader must know before trusting a row: fallbacks, losses by kind, crashes, a machine in trouble.
-std::string notes_on(const Scenario& scenario, const std::string& policy, const Runs& runs) {
-  std::string text;
-  const auto note = [&](const std::string& line) { text += wrap("! " + policy + line, "    "); };
+std::vector<std::string> notes_on(const Scenario& scenario, const std::string& policy, const Runs& runs) {
+  std::vector<std::string> notes;
+  const auto note = [&](const std::string& line) { notes.push_back(policy + line); };
   const RunResult& last = *runs.back();
-  if (!last.peer_version.empty()) text += wrap(fmt::format("  {} is {}", policy, last.peer_version), "    ");
   if (!last.fallback.empty()) note(fmt::format(" ran as {} ({}): {}", last.effective, last.rung, last.fallback));
   Lost lost;
   uint64_t not_begun = 0;
@@ -206,12 +211,29 @@ std::string notes_on(const Scenario& scenario, const std::string& policy, const 
   const double others = worst([](const RunResult& run) { return run.others_cpu; });
   if (others > kOthersMax) signs.push_back(fmt::format("other programs took {:.0f} % of the CPUs", 100 * others));
   if (!signs.empty()) note(fmt::format(": busy machine: {}", fmt::join(signs, ", ")));
-  return text;
+  return notes;
+}
+
+/// Each policy's measure as a median with its interval, for more than one repeat.
+std::string intervals(std::span<const RunResult> results) {
+  const bool by_latency = judged_by_latency(results.front());
+  std::vector<std::string> parts;
+  double confidence = 1;
+  for (const auto& policy : by_policy(results)) {
+    const Spread spread =
+        spread_of(policy.each([&](const RunResult& run) { return by_latency ? p99_over_ideal(run) : run.throughput_per_s; }));
+    parts.push_back(
+        fmt::format("{} {} ({}..{})", policy.policy, in_short(spread.median), in_short(spread.low), in_short(spread.high)));
+    confidence = std::min(confidence, spread.confidence);
+  }
+  return wrap(fmt::format("{}, median and the range that holds it with {:.0f} %: {}", by_latency ? "p99/ideal" : "conn/s",
+                          100 * confidence, fmt::join(parts, ", ")),
+              "  ");
 }
 
 }  // namespace
 
-std::string report_scenario(const Scenario& scenario, const Options& options, std::span<const RunResult> results) {
+std::string report_scenario(const Scenario& scenario, const Options& options, std::span<const RunResult> results, size_t columns) {
   if (scenario.harm != Harm::none) return report_faults(scenario, options, results);
   std::vector<std::pair<std::string, Runs>> policies;
   unsigned repeats = 0;
@@ -225,14 +247,25 @@ std::string report_scenario(const Scenario& scenario, const Options& options, st
   if (scenario.steps > 0) {
     std::string text = heading(scenario, options, results.front(), repeats);
     text += ramp_table(scenario, options.utilization_of(scenario), by_policy(results));
-    for (const auto& [policy, runs] : policies) text += notes_on(scenario, policy, runs);
+    for (const auto& note : notes_on_results(scenario, results)) text += wrap("! " + note, "    ");
     return text;
   }
   const Table table =
       scenario.load == Load::open ? open_table(scenario, results, policies, repeated) : closed_table(results, policies, repeated);
-  std::string text = heading(scenario, options, results.front(), repeats) + table.to_string();
-  for (const auto& [policy, runs] : policies) text += notes_on(scenario, policy, runs);
+  std::string text = heading(scenario, options, results.front(), repeats) + table.to_string(columns);
+  if (repeated) text += intervals(results);
+  for (const auto& [policy, runs] : policies)
+    if (const auto& version = runs.back()->peer_version; !version.empty())
+      text += wrap(fmt::format("  {} is {}", policy, version), "    ");
+  for (const auto& note : notes_on_results(scenario, results)) text += wrap("! " + note, "    ");
   return text;
+}
+
+std::vector<std::string> notes_on_results(const Scenario& scenario, std::span<const RunResult> results) {
+  std::vector<std::string> notes;
+  for (const auto& policy : by_policy(results))
+    for (auto& note : notes_on(scenario, policy.policy, policy.runs)) notes.push_back(std::move(note));
+  return notes;
 }
 
 }  // namespace lbbench

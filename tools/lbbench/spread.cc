@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "scenario.hh"
 #include "statistics.hh"
 
 namespace lbbench {
@@ -57,6 +58,13 @@ std::vector<PolicyRuns> by_policy(std::span<const RunResult> results) {
 
 double p99_over_ideal(const RunResult& run) {
   return run.ideal && run.ideal->p99 > 0 ? run.latency.p99 / run.ideal->p99 : run.latency.p99;
+}
+
+bool judged_by_latency(const RunResult& run) { return run.ideal.has_value() && run.ramp.empty(); }
+
+bool is_harmed(const std::string& scenario) {
+  const Scenario* known = find_scenario(scenario);
+  return known != nullptr && known->harm != Harm::none;
 }
 
 std::vector<double> ratios_by_pair(const PolicyRuns& policy, const PolicyRuns& other,

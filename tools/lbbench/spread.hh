@@ -39,6 +39,12 @@ std::vector<PolicyRuns> by_policy(std::span<const RunResult> results);
 /// p99 over that of the ideal for the same arrivals; the mere p99 where there is no ideal.
 double p99_over_ideal(const RunResult& run);
 
+/// Whether that is what a run is judged by. Else it is connections a second: of a closed loop, and the most that a ramp reached.
+bool judged_by_latency(const RunResult& run);
+
+/// Of a scenario that does harm nobody is the best: its connections are accounted for, and its figures say little.
+bool is_harmed(const std::string& scenario);
+
 /// Pairs of runs in the same repeat: what a policy's figure is in relation to another's, repeat by repeat.
 std::vector<double> ratios_by_pair(const PolicyRuns& policy, const PolicyRuns& other,
                                    const std::function<double(const RunResult&)>& figure);

@@ -46,7 +46,25 @@ void Table::drop_until_it_fits(std::vector<bool>& shown) const {
   }
 }
 
-std::string Table::to_string() const {
+void Table::add_bars(std::vector<std::string>& lines, size_t columns) const {
+  const auto drawn = std::ranges::find(columns_, true, &Column::bar);
+  if (drawn == columns_.end()) return;
+  const auto column = static_cast<size_t>(drawn - columns_.begin());
+  const size_t table = std::ranges::max(lines, {}, &std::string::size).size();
+  if (columns < table + 2 + kBarMin) return;
+  const size_t width = std::min(columns - table - 2, kBarMax);
+  double most = 0;
+  for (const auto& row : rows_) most = std::max(most, row[column].value.value_or(0));
+  for (size_t r = 0; r < rows_.size() && most > 0; ++r) {
+    if (!rows_[r][column].value) continue;
+    lines[r + 1].resize(table + 2, ' ');
+    lines[r + 1] += bar_of(*rows_[r][column].value / most, width);
+  }
+  lines[0].resize(table + 2, ' ');
+  lines[0] += drawn->title;
+}
+
+std::string Table::to_string(size_t columns) const {
   std::vector<bool> shown(columns_.size(), true);
   drop_until_it_fits(shown);
   std::vector<std::string> lines(rows_.size() + 1);
@@ -60,12 +78,20 @@ std::string Table::to_string() const {
     put(lines[0], columns_[i].title, "");
     for (size_t r = 0; r < rows_.size(); ++r) put(lines[r + 1], rows_[r][i].text, best && rows_[r][i].value == best ? "*" : "");
   }
+  for (auto& line : lines) line.resize(std::min(line.find_last_not_of(' ') + 1, kTableWidth));
+  if (columns > 0) add_bars(lines, columns);
   std::string text;
-  for (auto& line : lines) {
-    line.resize(std::min(line.find_last_not_of(' ') + 1, kTableWidth));
-    text += line + '\n';
-  }
+  for (const auto& line : lines) text += line + '\n';
   return text;
+}
+
+std::string bar_of(double part, size_t width) {
+  static constexpr const char* kEighths[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
+  const auto eighths = static_cast<size_t>(std::clamp(part, 0.0, 1.0) * static_cast<double>(8 * width) + 0.5);
+  const size_t at_least = part > 0 ? std::max<size_t>(eighths, 1) : 0;
+  std::string bar;
+  for (size_t i = 0; i < at_least / 8; ++i) bar += "█";
+  return bar + kEighths[at_least % 8];
 }
 
 std::string wrap(const std::string& text, const std::string& indent) {

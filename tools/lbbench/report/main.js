@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: MIT
+import { Chart, costChart, distributionChart, measureChart, rampChart, spreadChart, useTheme } from './charts.js';
+import { element } from './dom.js';
+import { makePalette, onThemeChange } from './palette.js';
+import { resultTable } from './tables.js';
+
+const data = JSON.parse(document.getElementById('data').textContent);
+const palette = makePalette(data.contenders);
+const page = document.getElementById('page');
+const charts = [];
+
+/** A titled box with a chart, which is drawn once the box is in the page and has a size. */
+function figure(title, explanation, summary, height, configure) {
+  const canvas = element('canvas', { role: 'img', 'aria-label': `${title}. ${summary}` });
+  charts.push([canvas, configure]);
+  return element(
+    'figure',
+    {},
+    element('figcaption', {}, element('h3', {}, title), element('p', {}, explanation)),
+    element('div', { class: 'canvas', style: `height:${height}px` }, canvas),
+  );
+}
+
+function legend() {
+  const entries = data.contenders.map((name) =>
+    element(
+      'li',
+      {},
+      element('i', { class: 'swatch', style: `background:${palette.color(name)}` }),
+      name,
+      data.versions[name] ? element('small', {}, ` ${data.versions[name]}`) : null,
+    ),
+  );
+  if (data.scenarios.some((scenario) => scenario.ideal)) entries.push(element('li', {}, element('i', { class: 'swatch dashed' }), 'ideal (simulated)'));
+  return element('ul', { class: 'legend', 'aria-label': 'Colours' }, ...entries);
+}
+
+function figures(scenario) {
+  const bars = 56 + 40 * scenario.contenders.length;
+  const measured = scenario.contenders.map((c) => `${c.name} ${c.measure.median.toPrecision(3)}`).join(', ');
+  const list = [];
+  if (scenario.by_latency)
+    list.push(figure('p99 against the ideal', '1× is one queue for all workers that costs nothing; shorter is better. Whiskers: least and most of the repeats.', measured, bars, () => measureChart(scenario, palette)));
+  else list.push(figure('Connections a second', 'Longer is better. Whiskers: least and most of the repeats.', measured, bars, () => measureChart(scenario, palette)));
+  list.push(figure('Latency, all of it', 'Lower is better; the right end is the slowest of 10,000.', measured, 300, () => distributionChart(scenario, palette)));
+  if (scenario.contenders.some((c) => c.ramp.length > 1))
+    list.push(figure('Until it cannot follow', 'p99 while the rate grows; the further right before it rises, the better.', measured, 300, () => rampChart(scenario, palette)));
+  list.push(figure('CPU time for a connection', 'Of the server’s processes, user and system; shorter is better.', measured, bars, () => costChart(scenario, palette)));
+  list.push(figure('Spread over the workers', 'A flat line at 1 is even.', measured, 240, () => spreadChart(scenario, palette)));
+  return element('div', { class: 'figures' }, ...list);
+}
+
+function section(scenario) {
+  const leaders = scenario.best.flatMap((name, i) => [i > 0 ? ', ' : '', element('b', {}, name)]);
+  const verdict = scenario.any_will_do
+    ? element('p', { class: 'verdict' }, 'No difference shown.')
+    : element('p', { class: 'verdict' }, 'Best here: ', ...leaders);
+  const notes = scenario.notes.length > 0 ? element('ul', { class: 'notes' }, ...scenario.notes.map((note) => element('li', {}, note))) : null;
+  return element(
+    'section',
+    { id: scenario.name },
+    element('h2', {}, scenario.name),
+    element('p', { class: 'sentence' }, scenario.sentence),
+    element('p', { class: 'setup' }, scenario.setup),
+    verdict,
+    figures(scenario),
+    resultTable(scenario, palette),
+    notes,
+  );
+}
+
+function footer() {
+  const row = (name, ...value) => [element('dt', {}, name), element('dd', {}, ...value)];
+  const versions = Object.entries(data.versions).map(([name, version]) => `${name}: ${version}`);
+  return element(
+    'footer',
+    {},
+    element(
+      'dl',
+      {},
+      ...row('Machine', data.machine),
+      ...(data.command ? row('Repeat it', element('code', {}, data.command)) : []),
+      ...row('Seed', `${data.seed}; the same seed gives the same arrivals`),
+      ...(versions.length > 0 ? row('Peers', versions.join('; ')) : []),
+      ...row('How to read it', 'Latency counts from when a connection was due, so a server that stands still cannot hide it. Compare within one page: machines differ.'),
+    ),
+  );
+}
+
+function draw() {
+  page.replaceChildren(
+    element('header', {}, element('p', { class: 'brand' }, 'lbbench'), element('h1', {}, data.headline), ...data.advice.map((sentence) => element('p', { class: 'advice' }, sentence))),
+    legend(),
+    ...data.scenarios.map(section),
+    footer(),
+  );
+  document.title = `lbbench: ${data.headline}`;
+}
+
+function drawAll() {
+  for (const [canvas] of charts.splice(0)) Chart.getChart(canvas)?.destroy();
+  draw();
+  useTheme();
+  for (const [canvas, configure] of charts) new Chart(canvas, configure());
+}
+
+onThemeChange(drawAll);
+drawAll();

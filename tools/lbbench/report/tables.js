@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT
+import { element } from './dom.js';
+import { short } from './format.js';
+
+// title, figure of a contender, figure of the ideal, and which of them is the best
+const COLUMNS = [
+  ['p50 ms', (c) => c.latency.p50, (i) => i.latency.p50, 'low'],
+  ['p90', (c) => c.latency.p90, (i) => i.latency.p90, 'low'],
+  ['p99', (c) => c.latency.p99, (i) => i.latency.p99, 'low'],
+  ['p99.9', (c) => c.latency.p99_9, (i) => i.latency.p99_9, 'low'],
+  ['p99.99', (c) => c.latency.p99_99, (i) => i.latency.p99_99, 'low'],
+  ['max', (c) => c.latency.max, (i) => i.latency.max, 'low'],
+  ['conn/s', (c) => c.throughput, null, null],
+  ['busiest / mean', (c) => c.share, null, 'low'],
+  ['workers µs', (c) => c.workers_us, null, 'low'],
+  ['primary µs', (c) => c.primary_us, null, null],
+  ['lost', (c) => c.lost, null, null],
+];
+
+export function resultTable(scenario, palette) {
+  const best = COLUMNS.map(([, of, , which]) => {
+    const values = scenario.contenders.map(of).filter((value) => value !== null);
+    return which === 'low' ? Math.min(...values) : null;
+  });
+  const cell = (text, attributes) => element('td', attributes, text);
+  const head = element('tr', {}, element('th', { scope: 'col' }, 'medians, best in bold'), ...COLUMNS.map(([name]) => element('th', { scope: 'col' }, name)));
+  const rows = [head];
+  if (scenario.ideal)
+    rows.push(
+      element('tr', { class: 'ideal' }, element('th', { scope: 'row' }, 'ideal (simulated)'), ...COLUMNS.map(([, , of]) => cell(of ? short(of(scenario.ideal)) : ''))),
+    );
+  for (const contender of scenario.contenders) {
+    const name = element('th', { scope: 'row' }, element('i', { class: 'swatch', style: `background:${palette.color(contender.name)}` }), contender.name);
+    rows.push(
+      element(
+        'tr',
+        {},
+        name,
+        ...COLUMNS.map(([title, of], i) => {
+          const value = of(contender);
+          return cell(title === 'lost' ? value.toLocaleString('en') : short(value), best[i] !== null && value === best[i] ? { class: 'best' } : {});
+        }),
+      ),
+    );
+  }
+  return element('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': `Figures of ${scenario.name}` }, element('table', {}, ...rows));
+}
