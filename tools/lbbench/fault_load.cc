@@ -53,7 +53,9 @@ struct Client {
 class FaultLoad {
  public:
   explicit FaultLoad(const FaultLoadPlan& plan)
-      : plan_(plan), ledger_(*plan.ledger), random_(plan.seed), epoll_(epoll_create1(EPOLL_CLOEXEC)), clients_(plan.clients) {}
+      : plan_(plan), ledger_(*plan.ledger), random_(plan.seed), epoll_(epoll_create1(EPOLL_CLOEXEC)) {
+    clients_.resize(plan.clients);
+  }
 
   int run() {
     if (!epoll_) return 1;
