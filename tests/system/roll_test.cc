@@ -44,6 +44,7 @@ const Program kAsTold("as told", [](Worker& worker, Board& board, const std::str
     case kExit:
       return 5;
     case kIdle:
+      board.flag[1] = 1;
       while (!worker.draining()) {
         pollfd word{worker.fd(), POLLIN, 0};
         ::poll(&word, 1, -1);
@@ -170,7 +171,7 @@ TEST(Roll, worker_that_crashed_while_the_roll_failed_comes_back_as_it_was) {
   ASSERT_TRUE(cluster.start(2, kAsTold));
   cluster.board().flag[0] = kIdle;
   ASSERT_TRUE(cluster->roll({.ready_deadline = milliseconds(200)}));
-  ASSERT_TRUE(cluster.wait_until("the roll to begin", [&] { return cluster.count(Kind::spawned) == 3; }));
+  ASSERT_TRUE(cluster.wait_until("the replacement to idle", [&] { return cluster.board().flag[1] == 1; }));
   for (const uint32_t id : {1, 2}) ASSERT_EQ(::kill(cluster.worker(id).pid, SIGKILL), 0);
   ASSERT_TRUE(cluster.wait_exit(1) && cluster.wait_exit(2));
   cluster.board().flag[0] = kServe;
