@@ -106,7 +106,8 @@ struct Options {
   RollOptions roll{};
   /// How long a new primary may take until its workers serve (Cluster::upgrade). 1 ms to 24 h.
   std::chrono::milliseconds upgrade_deadline{30'000};
-  /// Round-robin: how many handed-off connections a worker may hold that it has not yet taken (1..32).
+  /// Round-robin: how many handed-off connections a worker may hold that it has not yet taken (1..32). With 2 and more a busy worker is
+  /// handed its next one ahead of time: more connections a second, served in order but for those. With 1 the order is strict.
   unsigned window = 8;
   /// Round-robin: how many connections the primary holds before it leaves the rest in the kernel's queue. One turn's burst,
   /// which io_uring accepts at once, may exceed it.
