@@ -119,7 +119,7 @@ TEST(ThreadWorkerAlone, fork_is_refused_while_there_are_threads_and_a_command_is
     ASSERT_TRUE(cluster->drain(thread));
     ASSERT_TRUE(cluster.wait_exit(thread));
   }
-  ASSERT_EQ(threads(), before);
+  ASSERT_TRUE(cluster.wait_until("the threads to be gone", [&] { return threads() == before; }));
   const auto forked = cluster->spawn(answering(Style::watch, cluster.board()));
   ASSERT_TRUE(forked) << forked.error().message();
   ASSERT_TRUE(cluster.wait_until("the fork", [&] { return cluster.event(Event::Kind::listening, *forked); }));
