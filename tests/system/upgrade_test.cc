@@ -427,6 +427,8 @@ TEST(UpgradeChain, one_whose_predecessor_is_killed_meanwhile_goes_on) {
     const auto at = server.address();
     server.upgrade();
     ASSERT_TRUE(server.wait_flag(kAsking, kWorkers));
+    ::kill(server.pid(), SIGUSR1);  // by the time that it answers, it has told the new one what there is
+    ASSERT_TRUE(wait_until("the old one's status", [&] { return server.says("policy "); }));
     ::kill(server.pid(), SIGKILL);
     EXPECT_EQ(server.wait(), 128 + SIGKILL);
     server.board().flag[kLetGo] = 1;
