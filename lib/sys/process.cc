@@ -2,12 +2,17 @@
 #include "sys/process.hh"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
 
 #include "sys/error.hh"
 
@@ -25,12 +30,31 @@ unsigned usable_cpus() noexcept {
   return count > 0 ? static_cast<unsigned>(count) : 1;
 }
 
+namespace {
+
+/// Whether a thread of this process is on its way out: no code of the process runs in it any more (proc_pid_stat(5): flags, PF_EXITING).
+bool is_exiting(int tasks, const char* id) noexcept {
+  constexpr unsigned kExiting = 0x4;
+  char path[32];
+  std::snprintf(path, sizeof path, "%.16s/stat", id);
+  const UniqueFd file(::openat(tasks, path, O_RDONLY | O_CLOEXEC));
+  char text[512];
+  const ssize_t size = file ? ::read(file.get(), text, sizeof text - 1) : -1;
+  if (size <= 0) return errno == ESRCH || errno == ENOENT;  // gone in the meantime
+  text[size] = '\0';
+  const char* name_end = std::strrchr(text, ')');  // the name may hold anything
+  unsigned flags = 0;
+  return name_end != nullptr && std::sscanf(name_end + 1, " %*c %*d %*d %*d %*d %*d %u", &flags) == 1 && (flags & kExiting) != 0;
+}
+
+}  // namespace
+
 unsigned thread_count() noexcept {
   DIR* tasks = ::opendir("/proc/self/task");
   if (tasks == nullptr) return 1;
   unsigned count = 0;
   while (const dirent* entry = ::readdir(tasks))
-    if (entry->d_name[0] != '.') ++count;
+    if (entry->d_name[0] != '.' && !is_exiting(::dirfd(tasks), entry->d_name)) ++count;
   ::closedir(tasks);
 #ifdef __SANITIZE_THREAD__
   if (count > 1) --count;  // the sanitizer keeps a thread of its own, in some processes

@@ -15,7 +15,8 @@ namespace lb {
 /// CPUs that this process may run on (sched_getaffinity(2)), at least 1.
 unsigned usable_cpus() noexcept;
 
-/// Threads in this process; 1 when /proc is not there to say.
+/// Threads that run in this process; one that was joined does not count, though the kernel may list it for a moment more.
+/// 1 when /proc is not there to say.
 unsigned thread_count() noexcept;
 
 /// Refers to a process for as long as it is held, so that no pid is ever mistaken for another (pidfd_open(2), 5.3).
