@@ -54,6 +54,7 @@ class LeakListener : public testing::EmptyTestEventListener {
 Leaks::Leaks() : fds_(open_fds()) {}
 
 void Leaks::check() const {
+  EXPECT_TRUE(threads_.wait_ended()) << threads_.running() << " threads were left running";
   check_children();
   check_fds();
 }

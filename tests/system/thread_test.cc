@@ -5,43 +5,17 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <csignal>
-#include <filesystem>
-#include <set>
 #include <stdexcept>
 #include <string>
 #include <thread>
 
 #include "contract.hh"
+#include "new_threads.hh"
 
 namespace lb::test {
 namespace {
-
-std::set<std::string> tasks() {
-#ifdef __SANITIZE_THREAD__
-  [[maybe_unused]] static const bool begun = [] {  // the sanitizer begins one of its own with the first
-    std::thread([] {}).join();
-    return true;
-  }();
-#endif
-  std::set<std::string> ids;
-  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) ids.insert(task.path().filename());
-  return ids;
-}
-
-/// The threads begun since this was made. Not a difference of counts: one that was joined before may be listed for a moment more.
-class NewThreads {
- public:
-  [[nodiscard]] size_t count() const {
-    const auto now = tasks();
-    return std::count_if(now.begin(), now.end(), [this](const auto& id) { return !before_.contains(id); });
-  }
-
- private:
-  std::set<std::string> before_ = tasks();
-};
 
 Setting threaded(const std::string& policy) { return {policy.c_str(), WorkerKind::thread}; }
 
@@ -60,7 +34,7 @@ struct Stuck {
   /// The lost thread can end now: waits until it has.
   void let_go() {
     crowd.leave_all();
-    EXPECT_TRUE(cluster.wait_until("the lost thread to end", [this] { return begun.count() == 0; }));
+    EXPECT_TRUE(cluster.wait_until("the lost thread to end", [this] { return begun.running() == 0; }));
   }
 
   NewThreads begun;
@@ -95,7 +69,7 @@ TEST_P(ThreadWorker, slot_of_a_lost_thread_is_not_given_away_while_it_runs) {
   more.ask_all();
   EXPECT_TRUE(stuck.cluster.wait_finished(more)) << "by the others";
   stuck.crowd.leave_all();
-  EXPECT_TRUE(stuck.cluster.wait_until("the lost thread to end", [&] { return stuck.begun.count() == 2; }));
+  EXPECT_TRUE(stuck.cluster.wait_until("the lost thread to end", [&] { return stuck.begun.running() == 2; }));
   EXPECT_TRUE(stuck.cluster.shut_down());
   EXPECT_EQ(stuck.cluster->exit_code(), 1);
 }
@@ -140,7 +114,7 @@ TEST(ThreadWorkerAlone, fork_is_refused_while_there_are_threads_and_a_command_is
     ASSERT_TRUE(cluster->drain(thread));
     ASSERT_TRUE(cluster.wait_exit(thread));
   }
-  ASSERT_TRUE(cluster.wait_until("the threads to be gone", [&] { return begun.count() == 0; }));
+  ASSERT_TRUE(cluster.wait_until("the threads to be gone", [&] { return begun.running() == 0; }));
   const auto forked = cluster->spawn(answering(Style::watch, cluster.board()));
   ASSERT_TRUE(forked) << forked.error().message();
   ASSERT_TRUE(cluster.wait_until("the fork", [&] { return cluster.event(Event::Kind::listening, *forked); }));
