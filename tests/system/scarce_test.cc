@@ -90,6 +90,7 @@ TEST_P(Scarce, N21_batch_that_does_not_fit_a_workers_descriptor_table_is_taken_i
     while (auto connection = listener.try_accept().value()) held.push_back(std::move(*connection));
     limit_descriptors(::getpid(), 1024);
     board.flag[0] = static_cast<uint32_t>(held.size());
+    board.flag[1] = 1;
     listener.close();
     for (const auto& connection : held) {
       ::fcntl(connection.fd(), F_SETFL, 0);
@@ -105,7 +106,9 @@ TEST_P(Scarce, N21_batch_that_does_not_fit_a_workers_descriptor_table_is_taken_i
       [&] { return untaken(cluster) + cluster.endpoint().queued == kHanded && untaken(cluster) != 0; }, &crowd));
   const auto handed = untaken(cluster);
   take.open();
-  serve.open();
+  EXPECT_TRUE(cluster.wait_until(
+      "it to take what fits", [&] { return board.flag[1] == 1; }, &crowd));
+  serve.open();  // not before: the other would be idle, and what is on its way to this one recalled for it
   EXPECT_TRUE(cluster.wait_finished(crowd));
   EXPECT_EQ(board.flag[0], std::min(handed, 3u));
   EXPECT_EQ(board.not_once(kHanded), 0u);
