@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/single_threaded.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -50,6 +51,7 @@ bool is_exiting(int tasks, const char* id) noexcept {
 }  // namespace
 
 unsigned thread_count() noexcept {
+  if (__libc_single_threaded) return 1;  // spares a fork from the primary three looks into /proc
   DIR* tasks = ::opendir("/proc/self/task");
   if (tasks == nullptr) return 1;
   unsigned count = 0;
