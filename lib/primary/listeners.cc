@@ -136,6 +136,12 @@ Listeners::Entry* Listeners::find(uint32_t cell) noexcept {
   return nullptr;
 }
 
+bool Listeners::granted(Seat seat) const noexcept {
+  const auto holds = [=](const std::vector<Seat>& seats) { return std::find(seats.begin(), seats.end(), seat) != seats.end(); };
+  return std::any_of(entries_.begin(), entries_.end(),
+                     [&](const auto& entry) { return holds(entry->seats) || (entry->change && holds(entry->change->seats)); });
+}
+
 void Listeners::draining(Seat seat) noexcept {
   for (auto& entry : entries_) {
     const auto in = [&](const std::vector<Seat>& seats) { return std::find(seats.begin(), seats.end(), seat) != seats.end(); };

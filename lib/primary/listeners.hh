@@ -70,6 +70,8 @@ class Listeners {
   About listening(Seat seat, uint32_t cell) noexcept;
   /// The worker closed its listener. Without any, the endpoint is given up, unless it `leaves`: then it waits for another.
   About close(Seat seat, uint32_t cell, bool leaves) noexcept;
+  /// Whether the worker was given a way to get connections, even if it has not said yet that it listens.
+  bool granted(Seat seat) const noexcept;
   void draining(Seat seat) noexcept;
   /// The worker's weight has changed.
   void weigh(Seat seat) noexcept;

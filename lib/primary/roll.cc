@@ -215,14 +215,19 @@ int Cluster::Impl::roll_turn_ms() const noexcept {
   return next == UINT64_MAX ? -1 : next <= now ? 0 : static_cast<int>((next - now) / 1'000'000) + 1;
 }
 
-/// Done, or stopped for a reason: then what has not come up goes, and what crashed meanwhile comes back as it was.
+/// Done, or stopped for a reason: then what has not come up goes, and what crashed meanwhile comes back as it was. A replacement that
+/// was given a listening socket may have connections in hand, wherever else it was still to listen: it finishes them.
 void Cluster::Impl::end_roll(std::string reason) noexcept {
   roll_.active = false;
   for (Roll::Step& step : std::exchange(roll_.steps, {})) {
     if (WorkerRecord* fresh = supervisor_->find(step.fresh); fresh != nullptr && !fresh->exited) {
       fresh->retired = true;
-      fresh->ended_by = SIGKILL;
-      supervisor_->kill(*fresh);
+      if (listeners_->granted(fresh->seat())) {
+        start_drain(*fresh, false, roll_.options.drain_deadline.value_or(options_.drain_deadline));
+      } else {
+        fresh->ended_by = SIGKILL;
+        supervisor_->kill(*fresh);
+      }
     }
     if (step.old == 0) supervisor_->respawn(std::move(step.recipe));
   }

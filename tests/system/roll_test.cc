@@ -141,6 +141,39 @@ TEST(Roll, replacement_that_does_not_listen_in_time_is_ended_and_stops_the_roll)
   cluster.expect_clean_shutdown();
 }
 
+/// Two endpoints each. Worker 3, a replacement, serves the first of them before it listens on the second, which it never does;
+/// worker 4, another, exits when told.
+const Program kHalfWay("half way", [](Worker& worker, Board& board, const std::string&) {
+  if (worker.id() == 4) {
+    while (board.flag[0] == 0) ::poll(nullptr, 0, 1);
+    return 5;
+  }
+  auto first = worker.listen(kAnyPort);
+  if (!first || worker.id() == 3) return first ? answer_all(worker, *first, Style::watch, board) : 1;
+  auto second = worker.listen(kAnyPort);
+  return second ? answer_both(worker, {std::move(*first), std::move(*second)}, board) : 1;
+});
+
+TEST(Roll, replacement_that_serves_already_when_the_roll_stops_finishes_what_it_has) {
+  TestCluster cluster("auto");
+  ASSERT_TRUE(cluster.start(2, kHalfWay, "", 2));
+  ASSERT_TRUE(cluster->roll({.at_once = 2}));
+  ASSERT_TRUE(cluster.wait_until("the replacement", [&] { return cluster.event(Kind::listening, 3) != nullptr; }));
+  Crowd crowd;
+  crowd.connect(cluster.address(), 12);
+  ASSERT_TRUE(cluster.wait_greeted(crowd));
+  ASSERT_NE(crowd.of_worker(3), nullptr) << crowd.describe();
+  cluster.board().flag[0] = 1;
+  ASSERT_TRUE(wait_rolled(cluster));
+  EXPECT_EQ(cluster->status().roll.state, RollStatus::State::failed);
+  crowd.ask_all();
+  EXPECT_TRUE(cluster.wait_finished(crowd));
+  EXPECT_TRUE(crowd.all(Client::State::finished)) << crowd.describe();
+  ASSERT_TRUE(cluster.wait_exit(3));
+  expect_generation(cluster, 1, 2);
+  cluster.expect_clean_shutdown();
+}
+
 TEST(Roll, version_that_crashes_again_and_again_once_it_listens_stops_the_roll) {
   TestCluster cluster("auto");
   ASSERT_TRUE(cluster.start(3, kAsTold));
