@@ -17,7 +17,7 @@ class FaultResultTest : public testing::Test {
     ledger_->completed = 90;
     ledger_->left = 7;
     ledger_->workers[5].killed_ns = 10;
-    for (int i = 0; i < 3; ++i) ledger_->lose(20, 5, Outcome::reset);
+    for (int i = 0; i < 3; ++i) ledger_->lose({20, 5, Outcome::reset});
     report_.early = report_.middle = report_.late = {.descriptors = 30, .memory_kib = 400};
     report_.done[static_cast<size_t>(FaultKind::kill)] = 4;
   }
@@ -28,7 +28,8 @@ class FaultResultTest : public testing::Test {
 
   RunResult result_;
   std::unique_ptr<Ledger> ledger_ = std::make_unique<Ledger>();
-  FaultServerReport report_{};
+  std::unique_ptr<FaultServerReport> whole_report_ = std::make_unique<FaultServerReport>();
+  FaultServerReport& report_ = *whole_report_;
 };
 
 TEST_F(FaultResultTest, what_went_with_a_killed_worker_is_no_trouble) {
@@ -48,8 +49,8 @@ TEST_F(FaultResultTest, a_connection_that_nobody_accounts_for_is_trouble) {
 
 TEST_F(FaultResultTest, a_lost_connection_is_trouble) {
   ledger_->completed = 89;
-  ledger_->lose(20, 4, Outcome::reset);
-  EXPECT_EQ(trouble().size(), 1U);
+  ledger_->lose({20, 4, Outcome::reset});
+  EXPECT_EQ(trouble().size(), 2U);
   EXPECT_EQ(result_.lost.reset, 1U);
 }
 

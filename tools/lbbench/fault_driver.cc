@@ -74,6 +74,7 @@ class FaultDriver {
     FaultPlan faults(plan_.harm, plan_.seed);
     report_.early = report_.middle = Footprint::of_this_process();
     const uint64_t begun_ns = now_ns();
+    report_.begun_ns = begun_ns;
     report_.port = port_;
     bool half = false;
     for (unsigned i = 0; !enough(i, now_ns() - begun_ns); ++i) {
@@ -144,7 +145,35 @@ class FaultDriver {
     return false;
   }
 
+  template <class... Arguments>
+  void note(fmt::format_string<Arguments...> format, Arguments&&... arguments) {
+    report_.chronicle.add(now_ns(), fmt::format(format, std::forward<Arguments>(arguments)...));
+  }
+
+  void note(const lb::Event& event) {
+    switch (event.kind) {
+      case Kind::exit:
+        return note("worker {} exits: code {}, signal {}{}", event.worker, event.exit_code, event.signal,
+                    event.expected ? ", as meant" : "");
+      case Kind::listening:
+        return note("worker {} listens", event.worker);
+      case Kind::draining:
+        return note("worker {} drains", event.worker);
+      case Kind::roll_done:
+        return note("roll done");
+      case Kind::roll_failed:
+        return note("roll failed: {}", event.reason);
+      case Kind::policy_changed:
+        return note("policy is {}", event.endpoint->effective.to_string());
+      case Kind::policy_not_changed:
+        return note("policy does not change: {}", event.reason);
+      default:
+        return;
+    }
+  }
+
   void on_event(const lb::Event& event) {
+    note(event);
     if (event.kind == Kind::spawned) report_.workers = std::max(report_.workers.load(), event.worker);
     if (event.kind == Kind::roll_done) ++rolls_ended_;
     if (event.kind == Kind::roll_failed) {
@@ -266,10 +295,12 @@ class FaultDriver {
     const auto worker = victim(draw);
     if (worker.pid <= 0) return true;
     if (draw / 1000 % 3 == 0) {
+      note("stop worker {}, to be killed", worker.id);
       ::kill(worker.pid, SIGSTOP);
       if (!rest(draw / 3000 % 20 * kMs)) return false;
     }
     if (!cluster_->is_connected(worker.id) && cluster_->is_dead(worker.id)) return true;  // it left meanwhile
+    note("kill worker {}", worker.id);
     ledger_.workers[worker.id].killed_ns = now_ns();
     ::kill(worker.pid, SIGKILL);
     if (plan_.harm == Harm::chaos) return true;
@@ -281,8 +312,10 @@ class FaultDriver {
   void stop_for_a_while(uint64_t draw) {
     const auto worker = victim(draw);
     if (worker.pid <= 0) return;
+    note("stop worker {}", worker.id);
     ::kill(worker.pid, SIGSTOP);
     undos_.push_back({now_ns() + (20 + draw / 1000 % 600) * kMs, [this, worker] {
+                        note("worker {} goes on", worker.id);
                         if (!cluster_->is_dead(worker.id)) ::kill(worker.pid, SIGCONT);
                       }});
   }
@@ -290,6 +323,7 @@ class FaultDriver {
   bool roll(uint64_t draw) {
     const bool chaos = plan_.harm == Harm::chaos;
     if (chaos && cluster_->status().roll.state == lb::RollStatus::State::running) return true;
+    note("roll");
     const unsigned ended = rolls_ended_;
     const auto asked = cluster_->roll({.at_once = 1 + static_cast<unsigned>(draw % target_)});
     if (!asked) return failed(asked.error().message());
@@ -306,6 +340,7 @@ class FaultDriver {
     if (policy == policy_) return true;
     const bool chaos = plan_.harm == Harm::chaos && !halting_;
     if (chaos && changing(cluster_->status())) return true;
+    note("policy {} to {}", policy_, policy);
     const unsigned ended = changes_ended_;
     const auto asked = cluster_->set_policy(lb::Policy::parse(policy).value());
     if (!asked && chaos) {  // without descriptors it may be refused
@@ -323,6 +358,7 @@ class FaultDriver {
   }
 
   bool scale_to(unsigned workers) {
+    note("scale to {}", workers);
     if (const auto asked = cluster_->scale(workers); !asked) return failed(asked.error().message());
     target_ = workers;
     if (plan_.harm == Harm::chaos && !halting_) return true;
@@ -338,6 +374,7 @@ class FaultDriver {
     if (prlimit(pid, RLIMIT_NOFILE, nullptr, &before) != 0) return;
     const rlimit now{.rlim_cur = descriptors_of(pid), .rlim_max = before.rlim_max};
     if (prlimit(pid, RLIMIT_NOFILE, &now, nullptr) != 0) return;
+    note("no descriptors for {}", pid == getpid() ? "the primary" : fmt::format("process {}", pid));
     starved_.push_back(pid);
     undos_.push_back({now_ns() + (20 + draw / 1000 % 300) * kMs, [this, pid, before] {
                         prlimit(pid, RLIMIT_NOFILE, &before, nullptr);  // if it is still there

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "chronicle.hh"
 #include "fault_plan.hh"
 #include "ledger.hh"
 #include "options.hh"
@@ -51,6 +52,8 @@ struct FaultServerReport {
   std::array<char, 512> reason;
   std::array<char, 64> crash;    ///< how the first of them ended
   std::array<char, 4096> error;  ///< why it could not start, or at what it got stuck; empty: it did not
+  uint64_t begun_ns;             ///< when the first fault was due
+  Chronicle chronicle;
 };
 
 /// Runs a cluster, does to it what the plan says, and waits until `stop_fd` is readable or at its end before it shuts down. For a

@@ -208,7 +208,8 @@ class FaultLoad {
 
   void lose(Client& client, Outcome why) {
     if (client.rude() && why != Outcome::refused) return leave(client);
-    ledger_.lose(now_ns(), client.rude() ? 0 : ledger_.taker[client.port].load(), why);
+    const uint32_t worker = client.rude() ? 0 : ledger_.taker[client.port].load();
+    ledger_.lose({.at_ns = now_ns(), .worker = worker, .outcome = why, .begun_ns = client.begun_ns});
     rest(client);
   }
 

@@ -12,9 +12,12 @@
 namespace lbbench {
 namespace {
 
+constexpr size_t kExplainedMax = 10;  // losses, of a run
+
 constexpr unsigned kSlotsPerWorker = 3;  // a socket for each slot is made when it is first used: two for each of 1.5 times as many
 
-std::vector<std::string> trouble_in(const RunResult& run, const FaultServerReport& report, uint64_t unaccounted) {
+std::vector<std::string> trouble_in(const RunResult& run, const FaultServerReport& report, const Account& told,
+                                    uint64_t unaccounted) {
   const FaultResult& faults = *run.faults;
   std::vector<std::string> trouble;
   const auto complain = [&](bool when, const std::string& line) {
@@ -22,6 +25,8 @@ std::vector<std::string> trouble_in(const RunResult& run, const FaultServerRepor
   };
   complain(run.lost.total() > 0,
            fmt::format("lost {} refused, {} reset, {} timed out", run.lost.refused, run.lost.reset, run.lost.timeout));
+  for (size_t i = 0; i < std::min(told.faults.size(), kExplainedMax); ++i)
+    trouble.push_back(report.chronicle.explain(told.faults[i], report.begun_ns));
   complain(faults.taken_twice > 0, fmt::format("{} connections were taken by two workers", faults.taken_twice));
   complain(faults.dropped > 0, fmt::format("liblb says that it dropped {} connections", faults.dropped));
   complain(unaccounted > 0, fmt::format("{} connections are not accounted for", unaccounted));
@@ -97,7 +102,7 @@ void fill_in(RunResult& result, const Ledger& ledger, const FaultServerReport& r
   result.offered = faults.begun;
   const uint64_t accounted = result.completed + faults.left + faults.with_worker + faults.in_accept + result.lost.total();
   result.faults = std::move(faults);
-  result.faults->trouble = trouble_in(result, report, result.offered - accounted);
+  result.faults->trouble = trouble_in(result, report, told, result.offered - accounted);
 }
 
 std::string report_faults(const Scenario& scenario, const Options& options, std::span<const RunResult> results) {

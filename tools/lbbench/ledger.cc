@@ -53,9 +53,9 @@ void Ledger::took(int fd, uint32_t id) {
   if (taker[ntohs(peer.sin_port)].exchange(id) != 0) ++taken_twice;
 }
 
-void Ledger::lose(uint64_t at_ns, uint32_t worker, Outcome outcome) {
+void Ledger::lose(const Loss& loss) {
   const uint32_t index = loss_count++;
-  if (index < kLossesMax) losses[index] = {at_ns, worker, outcome};
+  if (index < kLossesMax) losses[index] = loss;
 }
 
 std::span<const Loss> Ledger::all_losses() const { return {losses.data(), std::min<size_t>(loss_count, kLossesMax)}; }
@@ -74,6 +74,7 @@ Account account(std::span<const Loss> losses, std::span<const WorkerLine> worker
       ++result.in_accept;
     } else {
       count(result.lost, loss.outcome);
+      result.faults.push_back(loss);
     }
   }
   return result;

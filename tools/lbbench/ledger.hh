@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "record.hh"
 #include "result.hh"
@@ -18,6 +19,7 @@ struct Loss {
   uint64_t at_ns;   ///< CLOCK_MONOTONIC, when the client saw it
   uint32_t worker;  ///< the id of the worker whose own code had it, as that worker wrote down; 0: none had
   Outcome outcome;  ///< refused, reset or timeout
+  uint64_t begun_ns = 0;
 };
 
 /// What is known of one worker, by its id. Outlives it.
@@ -45,7 +47,7 @@ struct Ledger {
 
   /// Worker `id` has the connection `fd`. Those from elsewhere than 127.0.0.1 are not judged (Manners::rude) and not noted.
   void took(int fd, uint32_t id);
-  void lose(uint64_t at_ns, uint32_t worker, Outcome outcome);
+  void lose(const Loss& loss);
   std::span<const Loss> all_losses() const;
 };
 
@@ -54,6 +56,7 @@ struct Account {
   uint64_t with_worker = 0;  ///< the code of a worker had it that was killed then: nobody can save these
   uint64_t in_accept = 0;  ///< the same, but the worker was killed inside its call for a connection: one at most for each such kill
   Lost lost;               ///< nobody had it, or one who lived: liblb's fault
+  std::vector<Loss> faults;  ///< the same, one by one
 };
 
 /// A loss is put down to a kill only if it came after it, and within 2 s of it if it was in accept.
