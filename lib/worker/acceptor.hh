@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <array>
+#include <atomic>
 #include <memory>
 
 #include <lb/connection.hh>
@@ -18,8 +20,16 @@ struct Workplace {
   Scoreboard board;
   UniqueFd doorbell;  ///< wakes the primary
   uint32_t slot = 0;
+  std::array<std::atomic<int>, Copies::kEpollsMax> epolls{};  ///< the user's, that listeners are in: connections may be too
 
   lb_worker_page& page() noexcept { return board.page(slot); }
+  /// Of more than there is room for, connections have to be deleted by hand.
+  void watched_by(int epoll_fd) noexcept {
+    for (auto& known : epolls) {
+      int expected = 0;
+      if (known.load() == epoll_fd || known.compare_exchange_strong(expected, epoll_fd)) return;
+    }
+  }
   /// Says that this worker runs.
   void beat() noexcept {
     auto& heartbeat = atomic(page().heartbeat);

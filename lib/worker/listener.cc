@@ -45,6 +45,7 @@ Result<std::optional<Connection>> Listener::Impl::take_from(Source& source, bool
   if (!expected) charge();
   auto& accepted = atomic(page.cells[source.cell].accepted);
   accepted.store(accepted.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  taken->copies.epolls = worker_.place().epolls.data();
   taken->copies.certain |= worker_.is_in_primary();  // in workers that the primary forks meanwhile
   return std::optional<Connection>(std::in_place, std::move(taken->fd), std::move(load), taken->copies);
 }
@@ -124,6 +125,7 @@ Result<std::optional<Connection>> Listener::Impl::try_accept() noexcept {
 Result<void> Listener::Impl::watch(int epoll_fd, uint64_t data) noexcept {
   if (closed_) return Error{EBADF, "watch: the listener is closed"};
   if (auto joined = join(epoll_fd, data); !joined) return joined;
+  worker_.place().watched_by(epoll_fd);
   rest();
   return {};
 }

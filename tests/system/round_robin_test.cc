@@ -2,6 +2,7 @@
 // Round-robin's hard cases: the queue, the window, refusals, workers that go between a hand-off and its taking.
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/epoll.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -86,6 +87,42 @@ TEST_P(HandOff, N20_worker_is_handed_the_next_when_it_has_taken_the_last) {
   take.open();
   EXPECT_TRUE(cluster.wait_until(
       "the clients to be told", [&] { return crowd.all(Client::State::lost) && crowd.greeted() == 3; }, &crowd));
+  cluster.expect_clean_shutdown();
+}
+
+// The primary still has its copy then, and epoll knows a socket by what all its copies stand for.
+TEST_P(HandOff, closed_connection_is_not_in_the_epoll_instance_of_its_listener_any_more) {
+  const Gate take;
+  const Gate closed;
+  TestCluster cluster(policy());
+  auto& board = cluster.board();
+  ASSERT_TRUE(cluster.start(1, [&](Worker& worker) {
+    constexpr uint64_t kConnection = 2;
+    const UniqueFd epoll(::epoll_create1(EPOLL_CLOEXEC));
+    auto listener = worker.listen(kAnyPort).value();
+    listener.watch(epoll.get(), 1).value();
+    take.wait();
+    auto connection = listener.try_accept();
+    if (!connection || !*connection) return board.fail("nothing was handed");
+    epoll_event event{.events = EPOLLIN, .data = {.u64 = kConnection}};
+    if (::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, (*connection)->fd(), &event) != 0) return board.fail("epoll_ctl");
+    (*connection)->close();
+    std::array<epoll_event, 4> events{};
+    const int n = ::epoll_wait(epoll.get(), events.data(), events.size(), 0);
+    for (int i = 0; i < n; ++i)
+      if (events[static_cast<size_t>(i)].data.u64 == kConnection) board.flag[2] = 1;
+    board.flag[1] = 1;
+    closed.open();
+    return answer_all(worker, listener, Style::watch, board);
+  }));
+  Crowd crowd;
+  crowd.connect(cluster.address(), 1);
+  ASSERT_TRUE(cluster.wait_until(
+      "it to be handed", [&] { return untaken(cluster) == 1; }, &crowd));
+  take.open();
+  closed.wait();  // the primary, which is this thread, sees nothing of it meanwhile
+  EXPECT_EQ(board.flag[1], 1u);
+  EXPECT_EQ(board.flag[2], 0u);
   cluster.expect_clean_shutdown();
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <utility>
 
@@ -46,17 +47,21 @@ class LoadToken {
 };
 
 /// Whether another process may hold the socket too: under round-robin the primary does until it sees that the hand-off was
-/// taken. Closing our descriptor alone would then send no FIN, and an epoll instance would keep the socket (epoll(7), Q6).
+/// taken. Closing our descriptor alone would then send no FIN, and an epoll instance would keep the socket (epoll(7), Q6), and say
+/// that it is readable, until that copy is closed too.
 struct Copies {
+  static constexpr size_t kEpollsMax = 4;
+
   bool certain = false;                          ///< a worker that lost the hand-off may hold one for long
   const std::atomic<uint32_t>* claim = nullptr;  ///< the hand-off's claim word
   uint32_t held = 0;                             ///< what it says while the primary holds its copy
+  const std::atomic<int>* epolls = nullptr;      ///< kEpollsMax of them, or none: where this worker's listeners are; 0: nowhere
 
   bool exist() const noexcept { return certain || (claim != nullptr && claim->load() == held); }
 };
 
 /// What release() gives: the descriptor for a framework, and the load to keep beside it. A framework that closes it within
-/// microseconds of its arrival under round-robin calls shutdown(2) first (see Copies); close() here does so by itself.
+/// microseconds of its arrival under round-robin deletes it from its epoll instance and calls shutdown(2) first (see Copies).
 struct Released {
   UniqueFd fd;
   LoadToken load;
@@ -64,6 +69,8 @@ struct Released {
 
 /// An accepted connection: move-only; closing it closes the socket and gives its load back.
 /// The socket is non-blocking only if accepted with Listener::try_accept; it is close-on-exec.
+/// Closing takes it out of the epoll instances that are given to Listener::watch; whoever has put it into another one deletes it
+/// there first (epoll_ctl(2)).
 class Connection {
  public:
   Connection() noexcept = default;
@@ -86,7 +93,8 @@ class Connection {
   LB_API Result<Endpoint> peer() const noexcept;
   /// Closes the socket and gives the load back.
   void close() noexcept {
-    if (fd_ && copies_.exist()) ::shutdown(fd_.get(), SHUT_RDWR);
+    if (fd_ && copies_.exist()) [[unlikely]]
+      part();
     fd_.reset();
     load_.reset();
   }
@@ -94,6 +102,9 @@ class Connection {
   Released release() noexcept { return {std::move(fd_), std::move(load_)}; }
 
  private:
+  /// What close(2) does to a socket of which there is no copy.
+  LB_API void part() noexcept;
+
   LoadToken load_;  // outlives the fd: the socket is closed first, then the load is given back
   UniqueFd fd_;
   Copies copies_;
