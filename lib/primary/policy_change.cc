@@ -230,7 +230,10 @@ Listeners::About Listeners::listening(Seat seat, uint32_t cell) noexcept {
     const bool first = older ? !holds(entry->listening, seat) : !holds(entry->change->listening, seat);
     return first && older ? About::listener : About::source;
   }
-  if (!older && !entry->change->parting) (void)offer(*entry, seat, true);
+  // But a whole group that was taken over has no queue that is the old one's alone, and must get no further socket from it.
+  const Backend before = entry->change->request.policy.backend;
+  const bool whole = before == Backend::reuseport && entry->request.policy.backend == before;
+  if (!older && !whole && !entry->change->parting) (void)offer(*entry, seat, true);
   return About::listener;
 }
 

@@ -165,6 +165,29 @@ TEST(PolicyChange, N5_worker_whose_socket_was_shut_down_while_it_was_stopped_liv
   }
 }
 
+/// Worker 1 holds the change up until worker 3 is there, which is stopped as the others let go of the old way.
+TEST(PolicyChange, N5_newcomer_during_a_change_within_a_reuseport_group_loses_nothing_at_its_end) {
+  TestCluster cluster("reuseport");
+  ASSERT_TRUE(cluster.start(2, Style::watch));
+  stop_process(cluster.worker(1).pid);
+  ASSERT_TRUE(cluster->set_policy(Policy::parse("reuseport:hash").value()));
+  ASSERT_TRUE(cluster.start(1, Style::watch));
+  stop_process(cluster.worker(3).pid);
+  ASSERT_EQ(::kill(cluster.worker(1).pid, SIGCONT), 0);
+  ASSERT_TRUE(cluster.wait_until("the others to let go", [&] {
+    const std::string changing = cluster.endpoint().changing;
+    return changing.empty() || changing.find(": 1 workers to let go") != std::string::npos;
+  }));
+  Crowd crowd;
+  crowd.connect(cluster.address(), 200);
+  crowd.ask_all();
+  ASSERT_EQ(::kill(cluster.worker(3).pid, SIGCONT), 0);
+  ASSERT_TRUE(wait_changed(cluster, 1, &crowd));
+  EXPECT_TRUE(cluster.wait_finished(crowd));
+  EXPECT_TRUE(crowd.all(Client::State::finished)) << crowd.describe();
+  cluster.expect_clean_shutdown();
+}
+
 TEST_P(RudeChange, N5_worker_killed_meanwhile_and_its_replacement_lose_nothing_that_was_not_accepted) {
   TestCluster cluster(from());
   ASSERT_TRUE(cluster.start(2, Style::blocking));

@@ -8,16 +8,14 @@ namespace {
 
 constexpr uint64_t kBeforeNs = 1'000'000'000;
 constexpr uint64_t kAfterNs = 200'000'000;  // the primary hears of some things after the client
-constexpr unsigned kEntriesMax = 40;  // of one loss
+constexpr unsigned kEntriesMax = 40;        // of one loss
 
 const char* word_for(Outcome outcome) {
   if (outcome == Outcome::refused) return "refused";
   return outcome == Outcome::timeout ? "no answer" : "reset";
 }
 
-double ms_between(uint64_t from_ns, uint64_t to_ns) {
-  return (static_cast<double>(to_ns) - static_cast<double>(from_ns)) / 1e6;
-}
+double ms_between(uint64_t from_ns, uint64_t to_ns) { return (static_cast<double>(to_ns) - static_cast<double>(from_ns)) / 1e6; }
 
 }  // namespace
 
