@@ -197,7 +197,7 @@ void Cluster::Impl::bury_departed() noexcept {
     if (lost_in_roll(worker, departed->status, expected) || expected) continue;
     // Replaced only if somebody once came as far as listening: a server that cannot start says so and ends.
     if (phase_ != Phase::serving || !replaceable || !options_.respawn || !ever_listened_) {
-      failed_ = true;
+      failed_ |= !to_others_;  // the next primary serves: what becomes of those that leave is no failure of the upgrade
       continue;
     }
     const auto pause = supervisor_->schedule_respawn(worker);

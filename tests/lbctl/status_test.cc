@@ -41,6 +41,15 @@ TEST(StatusText, says_what_is_not_done_yet) {
   expect_contains(status_text(snapshot), "\nupgrade to pid 4711: failed: it exited with code 1\n");
 }
 
+TEST(StatusText, shows_how_much_of_a_newcomers_weight_counts_by_now) {
+  auto answer = sample_answer();
+  answer["workers"][0]["weight_percent"] = 40;
+  answer["workers"][1]["weight_percent"] = 7;
+  const auto text = status_text(Snapshot::parse(answer));
+  expect_contains(text, "       1      101 listening         5       1000        2       1002    40% -\n");
+  expect_contains(text, "   3*7% hung\n");
+}
+
 TEST(StatusText, table_fits_80_columns) {
   auto snapshot = sample();
   snapshot.workers[0].pid = 4194304;

@@ -348,7 +348,7 @@ TEST_P(UpgradeAgain, while_workers_are_killed_loses_only_what_they_had_accepted)
   clients.more();
   clients.stop(kills);
   EXPECT_GE(kills, 3u);
-  (void)server.wait(old);  // 0, or 1 when a worker of its was killed as it left
+  EXPECT_EQ(server.wait(old), 0) << server.error();
   EXPECT_EQ(server.end(), 0) << server.error();
 }
 
@@ -398,6 +398,21 @@ TEST(UpgradeChain, primary_without_privileges_hands_over_to_one_that_does_withou
   EXPECT_EQ(server.wait(), 0) << server.error();
   clients.more();
   clients.stop();
+  EXPECT_EQ(server.end(), 0) << server.error();
+}
+
+/// Whose connection keeps it from leaving.
+TEST(UpgradeChain, worker_that_is_killed_as_it_leaves_is_no_failure_of_the_old_primary) {
+  Server server("shared");
+  Crowd crowd;
+  crowd.connect(server.address(), 4);
+  ASSERT_TRUE(wait_until(
+      "the clients to be greeted", [&] { return crowd.greeted() == 4; }, &crowd))
+      << crowd.describe();
+  server.upgrade();
+  ASSERT_TRUE(server.wait_flag(kTookOver, 1));
+  for (auto& client : crowd) ::kill(client.worker_pid(), SIGKILL);
+  EXPECT_EQ(server.wait(), 0) << server.error();
   EXPECT_EQ(server.end(), 0) << server.error();
 }
 

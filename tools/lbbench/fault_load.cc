@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "fault_load.hh"
 
+#include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
@@ -28,11 +29,12 @@ constexpr int kEventsMax = 64;
 constexpr uint32_t kRudeAddress = INADDR_LOOPBACK + 1;
 
 enum class Manners {
-  brief,       ///< asks once
-  lasting,     ///< asks now and then
-  resets,      ///< goes, with RST, as soon as it has connected
-  half_asks,   ///< sends half a request, and goes later
-  half_closes  ///< the same, and lets the server know at once that nothing more comes
+  brief,        ///< asks once
+  lasting,      ///< asks now and then
+  resets,       ///< goes, with RST, as soon as it has connected
+  half_asks,    ///< sends half a request, and goes later
+  half_closes,  ///< the same, and lets the server know at once that nothing more comes
+  deaf          ///< never hears the answer to its SYN, so that its handshake stays half-way
 };
 
 struct Client {
@@ -96,8 +98,8 @@ class FaultLoad {
 
   Manners draw_manners() {
     const uint64_t draw = below(100);
-    if (plan_.rude && draw < 6) return static_cast<Manners>(static_cast<uint64_t>(Manners::resets) + draw / 2);
-    return draw < 14 ? Manners::lasting : Manners::brief;
+    if (plan_.rude && draw < 8) return static_cast<Manners>(static_cast<uint64_t>(Manners::resets) + draw / 2);
+    return draw < 16 ? Manners::lasting : Manners::brief;
   }
 
   void begin(Client& client) {
@@ -110,6 +112,7 @@ class FaultLoad {
       return rest(client);
     }
     if (!client.fd) return;  // refused at once
+    if (client.manners == Manners::deaf) client.due_ns = now_ns() + 1 + below(300 * kMs);
     epoll_event event{.events = EPOLLIN | EPOLLOUT | EPOLLET, .data = {.u64 = static_cast<uint64_t>(&client - clients_.data())}};
     epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, client.fd.get(), &event);
     advance(client);
@@ -123,6 +126,11 @@ class FaultLoad {
     const int on = 1;
     setsockopt(fd.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
     setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (client.manners == Manners::deaf) {
+      sock_filter drop = BPF_STMT(BPF_RET | BPF_K, 0);
+      const sock_fprog all{1, &drop};
+      if (setsockopt(fd.get(), SOL_SOCKET, SO_ATTACH_FILTER, &all, sizeof all) != 0) return false;
+    }
     sockaddr_in own{};
     own.sin_family = AF_INET;
     own.sin_addr.s_addr = htonl(client.rude() ? kRudeAddress : INADDR_LOOPBACK);

@@ -12,7 +12,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(Endpoint, asked, address, reques
                                                 queued, queue_age_ms, lost, retried, bad_picks, stealing, strangers, reattached,
                                                 outcomes, workers)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(Worker, id, pid, slot, state, kind, in_flight, accepted, generation, weight,
-                                                reported)
+                                                weight_percent, reported)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(Roll, state, generation, total, replaced, starting, draining, reason)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(Upgrade, state, pid, reason)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(PrimaryStatus, pid, version, state, now_ms)

@@ -52,6 +52,7 @@ struct Worker {
   uint64_t accepted = 0;
   uint32_t generation = 0;
   unsigned weight = 1;
+  unsigned weight_percent = 100;  ///< how much of it counts by now: less during a slow start
   uint64_t reported = 0;
 };
 

@@ -30,7 +30,7 @@ void add_endpoint(std::string& text, const Endpoint& endpoint, const Snapshot& s
     const Worker* worker = snapshot.find(load.worker);
     if (worker == nullptr) continue;
     fmt::format_to(out, kRow, load.worker, worker->pid, worker->state, load_text(*worker), load.accepted, load.backlog, load.picks,
-                   worker->weight, load.hung ? "hung" : "-");
+                   weight_text(*worker), load.hung ? "hung" : "-");
   }
 }
 
@@ -44,6 +44,12 @@ bool listens_nowhere(const Worker& worker, const Snapshot& snapshot) {
 
 std::string load_text(const Worker& worker) {
   return worker.reported == 0 ? std::to_string(worker.in_flight) : fmt::format("{}+{}", worker.in_flight, worker.reported);
+}
+
+std::string weight_text(const Worker& worker) {
+  if (worker.weight_percent == 100) return std::to_string(worker.weight);
+  return worker.weight == 1 ? fmt::format("{}%", worker.weight_percent)
+                            : fmt::format("{}*{}%", worker.weight, worker.weight_percent);
 }
 
 std::string policy_text(const Endpoint& endpoint) {

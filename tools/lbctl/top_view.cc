@@ -91,7 +91,7 @@ void add(std::vector<Line>& lines, const Endpoint& endpoint, const Snapshot& now
     auto held = in_short(worker->in_flight);
     if (worker->reported != 0) held += "+" + in_short(worker->reported);
     lines.push_back({fmt::format(kRow, load.worker, worker->pid, worker->state, in_short(own), share, held, load.backlog,
-                                 in_short(since.picks(endpoint, load)), worker->weight, load.hung ? "hung" : "-"),
+                                 in_short(since.picks(endpoint, load)), weight_text(*worker), load.hung ? "hung" : "-"),
                      load.hung ? Line::Look::alarm : Line::Look::plain});
   }
 }
