@@ -119,6 +119,46 @@ TEST(AdviceTest, a_busy_machine_speaks_against_the_figures) {
   EXPECT_TRUE(has(all(advise(runs)), "52 % of the CPUs")) << all(advise(runs));
 }
 
+RunResult harmed(const char* policy, uint64_t reset) {
+  RunResult run = sample_run("crash", policy, 1, 1);
+  run.lost.reset = reset;
+  run.faults.emplace();
+  run.faults->done = {{"kills", 20}};
+  run.faults->begun = 1000;
+  run.faults->with_worker = 12;
+  return run;
+}
+
+TEST(AdviceTest, harm_without_a_loss_is_told_with_what_went_with_killed_workers) {
+  const auto advice = advise(std::vector{harmed("shared", 0), harmed("reuseport", 0)});
+  EXPECT_EQ(advice.headline, "40 faults, no connection lost.");
+  EXPECT_TRUE(has(all(advice), "crash: 40 faults, 2000 connections, none lost (24 went with killed workers")) << all(advice);
+}
+
+TEST(AdviceTest, a_loss_is_in_the_headline_and_named_by_policy_and_kind) {
+  const auto advice = advise(std::vector{harmed("shared", 0), harmed("reuseport", 2)});
+  EXPECT_EQ(advice.headline, "2 connections lost to 40 faults.");
+  EXPECT_TRUE(has(all(advice), "reuseport lost 0 refused, 2 reset, 0 timed out")) << all(advice);
+}
+
+TEST(AdviceTest, who_answered_nothing_is_no_choice) {
+  std::vector<RunResult> runs;
+  add(runs, "shared", {10, 10});
+  add(runs, "reuseport", {0, 0});
+  for (auto& run : runs)
+    if (run.policy == "reuseport") run.completed = 0;
+  EXPECT_EQ(advise(runs).headline, "Take shared for mixed.");
+  EXPECT_TRUE(has(all(advise(runs)), "no answer in time from reuseport")) << all(advise(runs));
+  for (auto& run : runs) run.completed = 0;
+  EXPECT_EQ(advise(runs).headline, "More than this machine can do.");
+}
+
+TEST(AdviceTest, keep_alive_speaks_of_requests) {
+  const auto advice = advise(std::vector{sample_run("keep-alive", "shared", 1, 1)});
+  EXPECT_TRUE(has(all(advice), "requests/s")) << all(advice);
+  EXPECT_FALSE(has(all(advice), "connections/s")) << all(advice);
+}
+
 TEST(AdviceTest, of_nothing_measured_advises_nothing) { EXPECT_EQ(advise({}).headline, "No policy of liblb was measured."); }
 
 }  // namespace

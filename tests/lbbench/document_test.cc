@@ -55,6 +55,32 @@ TEST(DocumentTest, gives_back_what_was_written) {
   EXPECT_EQ(again.seed, 7U);
 }
 
+TEST(DocumentTest, gives_back_what_harm_cost_what_a_hang_did_and_what_the_timer_was_like) {
+  auto harmed = sample_run("crash", "shared", 1, 1);
+  harmed.faults.emplace();
+  harmed.faults->done = {{"kills", 20}};
+  harmed.faults->with_worker = 12;
+  harmed.faults->trouble = {"one"};
+  auto hung = sample_open_run("shared", 1, 14, 13);
+  hung.scenario = "hang";
+  hung.hang = HangResult{.worker = 8, .stopped_s = 2, .sent_after_notice = 5};
+  hung.hang->others.p99 = 11;
+  Host host;
+  host.timer = TimerError{.median_ns = 30'000, .residual_median_ns = 6'000, .residual_p90_ns = 16'000};
+  const auto document = std::get<Document>(read_document(json_report(host, Options{}, std::vector{harmed, hung})));
+  const auto& faults = document.results[0].faults;
+  ASSERT_TRUE(faults);
+  EXPECT_EQ(faults->done, harmed.faults->done);
+  EXPECT_EQ(faults->with_worker, 12U);
+  EXPECT_EQ(faults->trouble, harmed.faults->trouble);
+  const auto& hang = document.results[1].hang;
+  ASSERT_TRUE(hang);
+  EXPECT_EQ(hang->sent_after_notice, 5U);
+  EXPECT_DOUBLE_EQ(hang->others.p99, 11);
+  EXPECT_EQ(document.host.timer_text(), host.timer_text());
+  EXPECT_NE(host.timer_text().find("30 us late"), std::string::npos);
+}
+
 TEST(DocumentTest, a_file_of_schema_1_is_still_read) {
   auto json = nlohmann::json::parse(json_report(Host{}, Options{}, std::vector{sample_open_run("shared", 1, 14, 13)}));
   json["schema"] = 1;

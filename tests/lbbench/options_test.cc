@@ -2,6 +2,7 @@
 #include "options.hh"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 
 namespace lbbench {
 namespace {
@@ -126,6 +127,7 @@ TEST(OptionsTest, every_scenario_runs_with_either_work_and_model_and_with_1_to_2
   for (const auto& scenario : scenarios()) {
     for (const char* work : {"sleep", "cpu"}) {
       for (const char* model : {"serial", "event-loop"}) {
+        if (!scenario.serial_can() && std::string_view(model) == "serial") continue;
         for (const char* workers : {"1", "256"}) {
           const auto parsed =
               parse({"run", "--scenario", scenario.name.c_str(), "--work", work, "--worker-model", model, "--workers", workers});
@@ -165,6 +167,26 @@ TEST(OptionsTest, slept_service_has_eight_workers_whatever_the_machine) {
   Options options;
   options.workers = 3;
   EXPECT_EQ(options.workers_of(*find_scenario("mixed")), 3U);
+}
+
+TEST(OptionsTest, serial_is_refused_where_workers_must_serve_several_at_a_time) {
+  const auto held = refusal({"run", "--scenario", "mixed,held", "--worker-model", "serial"});
+  EXPECT_TRUE(has(held, "of held") && has(held, "event-loop can") && has(held, "connect")) << held;
+  const auto http = refusal({"run", "--scenario", "mixed", "--http", "--worker-model", "serial"});
+  EXPECT_TRUE(has(http, "--worker-model") && has(http, "HTTP")) << http;
+  const auto options = std::get<Options>(parse({"run", "--scenario", "held"}));
+  EXPECT_EQ(options.model_of(*find_scenario("held")), WorkerModel::event_loop);
+  EXPECT_EQ(options.model_of(*find_scenario("mixed")), WorkerModel::serial);
+}
+
+TEST(OptionsTest, many_workers_are_not_offered_more_than_a_machine_can_bring_unless_asked_for) {
+  const Scenario& uneven = *find_scenario("uneven");
+  const auto many = std::get<Options>(parse({"run", "--workers", "256"}));
+  cpu_set_t cpus;
+  ASSERT_EQ(sched_getaffinity(0, sizeof cpus, &cpus), 0);
+  EXPECT_LE(arrival_rate_per_s(uneven, 256, many.utilization_of(uneven)), kRatePerCpuMax * CPU_COUNT(&cpus) * 1.0001);
+  EXPECT_EQ(std::get<Options>(parse({"run", "--workers", "2"})).utilization_of(uneven), 0.7);
+  EXPECT_EQ(std::get<Options>(parse({"run", "--workers", "256", "--utilization", "0.7"})).utilization_of(uneven), 0.7);
 }
 
 }  // namespace

@@ -26,16 +26,23 @@ const quiet = { stdio: ['ignore', 'ignore', 'inherit'] };
 
 /** What is in the page, seen from inside. */
 function look() {
+  // What belongs to a contender, and to no axis or grid, has its colour.
+  const contenders = [...document.querySelectorAll('.legend .swatch:not(.dashed)')].map((swatch) => getComputedStyle(swatch).backgroundColor);
   const drawn = [...document.querySelectorAll('canvas')].map((canvas) => {
     const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
-    const colors = new Set();
-    for (let i = 0; i < data.length; i += 4) if (data[i + 3] > 200) colors.add((data[i] << 16) | (data[i + 1] << 8) | data[i + 2]);
+    const pixels = new Map();
+    for (let i = 0; i < data.length; i += 4) {
+      const color = `rgb(${data[i]}, ${data[i + 1]}, ${data[i + 2]})`;
+      if (data[i + 3] > 200) pixels.set(color, (pixels.get(color) ?? 0) + 1);
+    }
     const box = canvas.getBoundingClientRect();
-    return { colors: colors.size, left: box.left, right: box.right };
+    const title = canvas.closest('figure').querySelector('h3').textContent;
+    return { title, pixels: contenders.map((color) => pixels.get(color) ?? 0), left: box.left, right: box.right };
   });
   return {
     headline: document.querySelector('h1')?.textContent,
-    sections: document.querySelectorAll('section').length,
+    sections: document.querySelectorAll('section:not(.harm)').length,
+    tolls: [...document.querySelectorAll('.harm .toll')].map((toll) => toll.textContent),
     ramps: [...document.querySelectorAll('h3')].filter((title) => title.textContent.startsWith('Until')).length,
     rows: document.querySelectorAll('td').length,
     drawn,
@@ -44,7 +51,14 @@ function look() {
   };
 }
 
-async function check(browser, page, name, width, colorScheme, sections, ramps) {
+/** In a chart with bars every contender has one; lines may lie on each other. */
+function assertDrawn(chart, what) {
+  const lines = /^(Latency|Until|Spread)/.test(chart.title);
+  const seen = chart.pixels.filter((count) => count >= 40).length;
+  assert.ok(lines ? seen > 0 : seen === chart.pixels.length, `${what}: "${chart.title}" is empty: pixels of each contender: ${chart.pixels}`);
+}
+
+async function check(browser, page, name, width, colorScheme, sections, ramps, tolls = []) {
   const what = `${name}, ${width} px, ${colorScheme}`;
   const context = await browser.newContext({ viewport: { width, height: 900 }, colorScheme });
   const tab = await context.newPage();
@@ -64,8 +78,9 @@ async function check(browser, page, name, width, colorScheme, sections, ramps) {
   assert.equal(seen.ramps, ramps, what);
   assert.equal(seen.drawn.length, 4 * sections + ramps, what);
   assert.ok(seen.rows > 0, what);
+  assert.deepEqual(seen.tolls, tolls, what);
   seen.drawn.forEach((chart, i) => {
-    assert.ok(chart.colors >= 2, `${what}: chart ${i} is empty`);
+    assertDrawn(chart, what);
     assert.ok(chart.left >= 0 && chart.right <= width, `${what}: chart ${i} is outside the window`);
   });
   assert.ok(seen.scrollWidth <= seen.innerWidth, `${what}: ${seen.scrollWidth} px of content in ${seen.innerWidth} px`);
@@ -81,6 +96,25 @@ try {
   const file = JSON.parse(readFileSync(join(here, 'recorded.json'), 'utf8'));
   for (const run of file.results.filter(({ scenario }) => scenario === 'connect'))
     run.extra.ramp = [1, 2, 3].map((n) => ({ offered_per_s: 5000 * n, throughput_per_s: 4900 * n, latency_ms: { ...run.latency_ms, p99: 3 ** n }, ideal_ms: run.latency_ms }));
+  // So are these losses, which nobody should ever measure.
+  const base = file.results.find(({ scenario }) => scenario === 'connect');
+  const harmed = (policy, lost, trouble) => ({
+    ...base,
+    policy,
+    scenario: 'crash',
+    completed: 970,
+    lost: { refused: 0, reset: lost, timeout: 0 },
+    extra: {
+      ...base.extra,
+      ramp: [],
+      faults: {
+        ...{ done: { kills: 20 }, seconds: 3, begun: 1000, left: 0, lost_with_worker: 30 - lost, lost_in_accept: 0, taken_twice: 0, dropped: 0 },
+        ...{ workers_ever: 28, rolls_failed: 0, changes_failed: 0, processes_left: 0, primary_descriptors: [30, 31, 30] },
+        ...{ primary_memory_kib: [400, 410, 410], trouble },
+      },
+    },
+  });
+  file.results.push(harmed('shared', 0, []), harmed('reuseport', 2, ['lost 0 refused, 2 reset, 0 timed out']));
   const withRamp = join(folder, 'recorded.json');
   writeFileSync(withRamp, JSON.stringify(file));
   execFileSync(lbbench, ['report', withRamp, '--html', recorded], quiet);
@@ -88,7 +122,7 @@ try {
   browser = await driver.launch({ executablePath: chromium, args: ['--no-sandbox', ...options] });
   await check(browser, measured, 'measured', 390, 'light', 1, 0);
   for (const width of [1280, 390])
-    for (const colorScheme of ['light', 'dark']) await check(browser, recorded, 'recorded', width, colorScheme, 2, 1);
+    for (const colorScheme of ['light', 'dark']) await check(browser, recorded, 'recorded', width, colorScheme, 2, 1, ['2 lost of 2,000 connections under 40 faults']);
 } finally {
   await browser?.close();
   rmSync(folder, { recursive: true });

@@ -19,6 +19,7 @@ TEST(Scenarios, each_has_a_name_of_its_own_and_a_sentence_that_fits_the_list) {
     EXPECT_EQ(find_scenario(scenario.name), &scenario);
     EXPECT_LE(scenario.sentence.size(), 72U) << scenario.name;
     EXPECT_LE(scenario.pain.size(), 80U) << scenario.name;
+    EXPECT_NE(scenario.pain.find('#'), std::string::npos) << scenario.name << ": where did who wish for it?";
     EXPECT_NE(scenario_names().find(scenario.name), std::string::npos);
   }
   EXPECT_EQ(find_scenario("storm"), nullptr);

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <lb/policy.hh>
+#include <map>
 
 #include "spread.hh"
 #include "statistics.hh"
@@ -35,6 +36,10 @@ bool has_lost(const PolicyRuns& policy) {
   return std::ranges::any_of(policy.runs, [](const RunResult* run) { return run->lost.total() > 0 || run->crashed_workers > 0; });
 }
 
+bool nothing_answered(const PolicyRuns& policy) {
+  return std::ranges::all_of(policy.runs, [](const RunResult* run) { return run->completed == 0; });
+}
+
 /// Of `worse` in relation to `leader`, repeat by repeat, so that more than 1 is worse.
 std::vector<double> times_worse(const PolicyRuns& worse, const PolicyRuns& leader, bool by_latency) {
   return by_latency ? ratios_by_pair(worse, leader, p99_over_ideal) : ratios_by_pair(leader, worse, throughput);
@@ -52,7 +57,7 @@ Verdict verdict_of(const std::string& scenario, std::span<const RunResult> resul
   Verdict verdict{.scenario = scenario, .by_latency = judged_by_latency(results.front())};
   std::vector<Standing> standings;
   for (const auto& policy : policies) {
-    if (!lb::Policy::parse(policy.policy)) continue;
+    if (!lb::Policy::parse(policy.policy) || nothing_answered(policy)) continue;
     const double measure = median(policy.each(verdict.by_latency ? p99_over_ideal : throughput));
     standings.push_back({&policy, has_lost(policy), measure});
   }
@@ -88,7 +93,8 @@ Verdict verdict_of(const std::string& scenario, std::span<const RunResult> resul
 std::string how_good(const Verdict& verdict) {
   if (!verdict.by_latency)
     return fmt::format(
-        "{:.0f}{} connections/s{}", verdict.leader, verdict.best.size() > 1 ? fmt::format(" to {:.0f}", verdict.last_of_best) : "",
+        "{:.0f}{} {}/s{}", verdict.leader, verdict.best.size() > 1 ? fmt::format(" to {:.0f}", verdict.last_of_best) : "",
+        unit_of(verdict.scenario),
         verdict.next.empty() ? "" : fmt::format(", {:.0f} % more than {}", 100 * (verdict.next_ratio - 1), verdict.next));
   std::string text = fmt::format("p99 is {}", in_short(verdict.leader));
   if (verdict.best.size() > 1) text += fmt::format(" to {}", in_short(verdict.last_of_best));
@@ -165,6 +171,58 @@ std::string warning(const std::vector<Verdict>& verdicts) {
   return fmt::format("Keep away from {}.", fmt::join(parts, ", and from "));
 }
 
+std::string listed_counts(const Lost& lost) {
+  return fmt::format("{} refused, {} reset, {} timed out", lost.refused, lost.reset, lost.timeout);
+}
+
+/// What the faults of one scenario have cost.
+std::string sentence_on(const std::string& scenario, const std::vector<Toll>& tolls) {
+  uint64_t faults = 0, begun = 0, with_workers = 0;
+  std::vector<std::string> wrong;
+  for (const auto& toll : tolls) {
+    if (toll.scenario != scenario) continue;
+    faults += toll.faults;
+    begun += toll.begun;
+    with_workers += toll.with_worker + toll.in_accept;
+    if (toll.lost.total() > 0)
+      wrong.push_back(fmt::format("{} lost {}", toll.policy, listed_counts(toll.lost)));
+    else if (!toll.trouble.empty())
+      wrong.push_back(fmt::format("{}: {}", toll.policy, toll.trouble.front()));
+  }
+  const std::string had =
+      with_workers > 0 ? fmt::format(" ({} went with killed workers that had accepted them)", with_workers) : "";
+  if (wrong.empty()) return fmt::format("{}: {} faults, {} connections, none lost{}.", scenario, faults, begun, had);
+  return fmt::format("{}: {} faults, {} connections{}; {}.", scenario, faults, begun, had, fmt::join(wrong, "; "));
+}
+
+/// The headline's part on what the faults have cost.
+std::string harm_in_short(const std::vector<Toll>& tolls) {
+  uint64_t lost = 0, faults = 0;
+  bool trouble = false;
+  for (const auto& toll : tolls) {
+    lost += toll.lost.total();
+    faults += toll.faults;
+    trouble |= !toll.trouble.empty();
+  }
+  if (lost > 0) return fmt::format("{} connections lost to {} faults.", lost, faults);
+  return fmt::format("{} faults, no connection lost{}.", faults, trouble ? ", but see what is marked" : "");
+}
+
+/// Loads under which somebody answered nothing at all.
+std::vector<std::string> overloads(std::span<const RunResult> results) {
+  std::map<std::string, std::vector<std::string>> silent;
+  for (const auto& run : results)
+    if (run.completed == 0 && !is_harmed(run.scenario)) {
+      auto& policies = silent[run.scenario];
+      if (std::ranges::find(policies, run.policy) == policies.end()) policies.push_back(run.policy);
+    }
+  std::vector<std::string> sentences;
+  for (const auto& [scenario, policies] : silent)
+    sentences.push_back(fmt::format("{}: no answer in time from {}: the load is more than this machine can do; less --utilization.",
+                                    scenario, listed(policies)));
+  return sentences;
+}
+
 std::string doubt(std::span<const RunResult> results) {
   double others = 0;
   for (const auto& run : results) others = std::max(others, run.others_cpu);
@@ -202,24 +260,68 @@ std::vector<Verdict> verdicts_of(std::span<const RunResult> results) {
   return verdicts;
 }
 
+std::vector<Toll> tolls_of(std::span<const RunResult> results) {
+  std::vector<Toll> tolls;
+  std::vector<std::map<std::string, uint64_t>> done;
+  for (const auto& run : results) {
+    if (!run.faults) continue;
+    auto toll = std::ranges::find_if(tolls, [&](const Toll& t) { return t.scenario == run.scenario && t.policy == run.policy; });
+    if (toll == tolls.end()) {
+      toll = tolls.insert(tolls.end(), Toll{.scenario = run.scenario, .policy = run.policy, .done = ""});
+      done.emplace_back();
+    }
+    for (const auto& [name, count] : run.faults->done) {
+      done[static_cast<size_t>(toll - tolls.begin())][name] += count;
+      toll->faults += count;
+    }
+    toll->begun += run.faults->begun;
+    toll->completed += run.completed;
+    toll->left += run.faults->left;
+    toll->with_worker += run.faults->with_worker;
+    toll->in_accept += run.faults->in_accept;
+    toll->lost.refused += run.lost.refused;
+    toll->lost.reset += run.lost.reset;
+    toll->lost.timeout += run.lost.timeout;
+    toll->max_ms = std::max(toll->max_ms, run.latency.max);
+    toll->trouble.insert(toll->trouble.end(), run.faults->trouble.begin(), run.faults->trouble.end());
+  }
+  for (size_t i = 0; i < tolls.size(); ++i) {
+    std::vector<std::string> parts;
+    for (const auto& [name, count] : done[i]) parts.push_back(fmt::format("{} {}", count, name));
+    tolls[i].done = fmt::format("{}", fmt::join(parts, ", "));
+  }
+  return tolls;
+}
+
 Advice advise(std::span<const RunResult> results) {
   const auto verdicts = verdicts_of(results);
   const auto groups = grouped(verdicts);
+  const auto tolls = tolls_of(results);
   Advice advice;
-  if (groups.empty()) return {.headline = "No policy of liblb was measured.", .sentences = {}};
   std::vector<std::string> parts;
   for (const auto& group : groups) {
     parts.push_back(fmt::format("{} for {}", choice_of(group), names_of(group)));
     advice.sentences.push_back(sentence_on(group));
   }
-  advice.headline = fmt::format("Take {}.", fmt::join(parts, "; "));
+  if (!groups.empty()) advice.headline = fmt::format("Take {}.", fmt::join(parts, "; "));
+  std::vector<std::string> told;
+  for (const auto& toll : tolls) {
+    if (std::ranges::find(told, toll.scenario) != told.end()) continue;
+    told.push_back(toll.scenario);
+    advice.sentences.push_back(sentence_on(toll.scenario, tolls));
+  }
+  if (!tolls.empty()) advice.headline += (groups.empty() ? "" : " ") + harm_in_short(tolls);
+  const auto silent = overloads(results);
+  advice.sentences.insert(advice.sentences.end(), silent.begin(), silent.end());
+  if (advice.headline.empty())
+    advice.headline = silent.empty() ? "No policy of liblb was measured." : "More than this machine can do.";
   for (const auto& sentence : {warning(verdicts), doubt(results)})
     if (!sentence.empty()) advice.sentences.push_back(sentence);
   return advice;
 }
 
 std::string advice_text(std::span<const RunResult> results) {
-  if (verdicts_of(results).empty()) return "";
+  if (results.empty()) return "";
   const Advice advice = advise(results);
   std::string text = '\n' + wrap(advice.headline, "  ");
   for (const auto& sentence : advice.sentences) text += wrap(sentence, "  ");

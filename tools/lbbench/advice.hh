@@ -19,7 +19,7 @@ enum class Certainty {
 const char* to_string(Certainty certainty);
 
 /// What one scenario says. Its measure is p99 over the ideal's where arrivals have a clock of their own, else connections a second;
-/// a policy that lost connections comes after all that lost none.
+/// a policy that lost connections comes after all that lost none, and one that answered none has no standing at all.
 struct Verdict {
   std::string scenario;
   bool by_latency = true;
@@ -36,6 +36,23 @@ struct Verdict {
   /// Nobody is better than anybody.
   bool any_will_do() const { return measured > 1 && best.size() == measured; }
 };
+
+/// What became of all connections of a scenario that does harm, under one policy; all repeats together.
+struct Toll {
+  std::string scenario;
+  std::string policy;
+  uint64_t faults = 0;
+  std::string done;    ///< "20 kills, 3 rolls"
+  uint64_t begun = 0;  ///< connections
+  uint64_t completed = 0;
+  uint64_t left = 0;         ///< by clients, as they were meant to
+  uint64_t with_worker = 0;  ///< with a killed worker, whose own they were
+  uint64_t in_accept = 0;    ///< the same, inside its call for one
+  Lost lost{};               ///< otherwise: must be none
+  double max_ms = 0;
+  std::vector<std::string> trouble{};
+};
+std::vector<Toll> tolls_of(std::span<const RunResult> results);
 
 constexpr double kEvenRatio = 1.03;  ///< less is no difference that anybody should act on
 constexpr double kBadRatio = 1.5;

@@ -14,6 +14,8 @@
 namespace lbbench {
 namespace {
 
+constexpr int64_t kTimerErrorMax_ns = 50'000;  // a tenth of the shortest service time
+
 double cpu_us(const RunResult& run) { return run.cpu.workers_us + run.cpu.primary_us; }
 double throughput(const RunResult& run) { return run.throughput_per_s; }
 
@@ -34,7 +36,7 @@ std::string difference(const RunResult& a, const RunResult& b) {
 }
 
 void add_lines(ComparisonReport& report, const std::string& scenario, const PolicyRuns& before, const PolicyRuns& after) {
-  const auto add = [&](const char* figure, bool low_is_good, double (*of)(const RunResult&)) {
+  const auto add = [&](const std::string& figure, bool low_is_good, double (*of)(const RunResult&)) {
     Comparison line{.scenario = scenario, .policy = before.policy, .figure = figure, .low_is_good = low_is_good};
     line.before = before.each(of);
     line.after = after.each(of);
@@ -46,9 +48,9 @@ void add_lines(ComparisonReport& report, const std::string& scenario, const Poli
   if (judged_by_latency(*before.runs.front())) {
     add("p99/ideal", true, p99_over_ideal);
   } else {
-    add("conn/s", false, throughput);
+    add(std::string(short_unit_of(scenario)) + "/s", false, throughput);
   }
-  add("CPU us/conn", true, cpu_us);
+  add(std::string("CPU us/") + short_unit_of(scenario), true, cpu_us);
 }
 
 /// Which differences are real, all of them taken together (Holm, A simple sequentially rejective multiple test procedure, 1979).
@@ -116,6 +118,9 @@ ComparisonReport compare_documents(const Document& before, const Document& after
   if (before.host.to_string() != after.host.to_string())
     report.notes.push_back(fmt::format("the machines differ, or their software: {} before, {} after", before.host.to_string(),
                                        after.host.to_string()));
+  for (const auto& [host, when] : {std::pair(&before.host, "before"), std::pair(&after.host, "after")})
+    if (host->timer && host->timer->residual_p90_ns > kTimerErrorMax_ns)
+      report.notes.push_back(fmt::format("an unquiet machine {}: {}", when, host->timer_text()));
   for (const auto& scenario : before.scenarios()) {
     const auto results_before = before.results_of(scenario);
     const auto results_after = after.results_of(scenario);

@@ -45,6 +45,36 @@ std::optional<T> optional_of(const Json& object, const char* name) {
   return found->get<T>();
 }
 
+HangResult hang_of(const Json& hang) {
+  return {.worker = hang.at("worker"),
+          .stopped_s = hang.at("stopped_s"),
+          .sent_after_notice = hang.at("sent_after_0_2_s"),
+          .without = latency_of(hang.at("without_ms")),
+          .others = latency_of(hang.at("others_ms"))};
+}
+
+FaultResult faults_of(const Json& faults) {
+  FaultResult result{.done = {},
+                     .begun = faults.at("begun"),
+                     .left = faults.at("left"),
+                     .with_worker = faults.at("lost_with_worker"),
+                     .in_accept = faults.at("lost_in_accept"),
+                     .taken_twice = faults.at("taken_twice"),
+                     .dropped = faults.at("dropped"),
+                     .workers_ever = faults.at("workers_ever"),
+                     .rolls_failed = faults.at("rolls_failed"),
+                     .changes_failed = faults.at("changes_failed"),
+                     .left_over = faults.at("processes_left"),
+                     .descriptors = faults.at("primary_descriptors"),
+                     .memory_kib = faults.at("primary_memory_kib"),
+                     .trouble = faults.at("trouble"),
+                     .seconds = faults.value("seconds", 0.0)};
+  for (const auto& [name, count] : faults.at("done").items()) result.done.emplace_back(name, count);
+  result.descriptors.resize(3);
+  result.memory_kib.resize(3);
+  return result;
+}
+
 RunResult result_of(const Json& json) {
   RunResult run;
   run.scenario = json.at("scenario");
@@ -90,6 +120,8 @@ RunResult result_of(const Json& json) {
                         .throughput_per_s = step.at("throughput_per_s"),
                         .latency = latency_of(step.at("latency_ms")),
                         .ideal = latency_of(step.at("ideal_ms"))});
+  if (const auto hang = optional_of<Json>(extra, "hang")) run.hang = hang_of(*hang);
+  if (const auto faults = optional_of<Json>(extra, "faults")) run.faults = faults_of(*faults);
   return run;
 }
 
@@ -101,6 +133,10 @@ Host host_of(const Json& json) {
   host.cpus = json.value("cpus", 0U);
   host.memory_gib = json.value("memory_gib", 0.0);
   host.liblb = json.value("liblb", "");
+  if (const auto timer = optional_of<Json>(json, "timer_error_ns"))
+    host.timer = TimerError{.median_ns = timer->at("median"),
+                            .residual_median_ns = timer->at("residual_median"),
+                            .residual_p90_ns = timer->at("residual_p90")};
   return host;
 }
 

@@ -240,7 +240,7 @@ class FaultDriver {
     });
     for (auto count = static_cast<unsigned>(staying); count < target_; ++count) {
       const auto spawned = cluster_->spawn(
-          [this](lb::Worker& worker) { return serve_accounted(worker, plan_.model, Workload(Work::sleep, 0), ledger_); });
+          [this](lb::Worker& worker) { return serve_accounted(worker, plan_.model, Workload(plan_.work, 0), ledger_); });
       if (spawned) continue;
       if (plan_.harm != Harm::chaos) failed(spawned.error().message());
       return;

@@ -16,6 +16,7 @@ namespace lbbench {
 struct FaultServerPlan {
   std::string policy;
   unsigned workers;
+  Work work;
   WorkerModel model;
   Harm harm;
   uint64_t seed;

@@ -60,6 +60,7 @@ class FaultRun {
     const auto duration_ns = static_cast<uint64_t>(options.duration_of(scenario) * 1e9);
     const FaultServerPlan server{.policy = plan_.policy,
                                  .workers = workers_,
+                                 .work = options.work,
                                  .model = options.model_of(scenario),
                                  .harm = scenario.harm,
                                  .seed = seed(),

@@ -140,14 +140,11 @@ int report_file(const Options& options) {
   auto& outputs = std::get<Outputs>(opened);
   std::FILE* out = outputs.take_stdout() ? stderr : stdout;
   fmt::print(out, "{}", wrap(document.host.to_string(), "  "));
+  if (document.host.timer) fmt::print(out, "{}", wrap("Timer: " + document.host.timer_text() + ".", "  "));
   for (const auto& name : document.scenarios()) {
     const Scenario* scenario = find_scenario(name);
     if (scenario == nullptr) {
       fmt::print(out, "\n{}: a scenario that this lbbench does not know\n", name);
-      continue;
-    }
-    if (is_harmed(name)) {
-      fmt::print(out, "\n{}: not shown again; what was lost is in the file, in extra.faults\n", name);
       continue;
     }
     fmt::print(out, "\n{}", report_scenario(*scenario, document.options_of(name), document.results_of(name), bar_columns(out)));

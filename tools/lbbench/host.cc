@@ -38,6 +38,13 @@ Host Host::describe() {
   return host;
 }
 
+std::string Host::timer_text() const {
+  if (!timer) return "";
+  const auto us = [](int64_t ns) { return static_cast<double>(ns) / 1e3; };
+  return fmt::format("sleeps end {:.0f} us late, which is taken off; what is left: {:.0f} us median, {:.0f} us p90",
+                     us(timer->median_ns), us(timer->residual_median_ns), us(timer->residual_p90_ns));
+}
+
 std::string Host::to_string() const {
   return fmt::format("liblb {} on {} {}, {} CPU{} ({}), {:.1f} GiB", liblb, kernel, machine, cpus, cpus == 1 ? "" : "s", cpu_model,
                      memory_gib);

@@ -15,8 +15,12 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 Json to_json(const Host& host) {
-  return {{"kernel", host.kernel}, {"machine", host.machine},       {"cpu_model", host.cpu_model},
-          {"cpus", host.cpus},     {"memory_gib", host.memory_gib}, {"liblb", host.liblb}};
+  Json json{{"kernel", host.kernel}, {"machine", host.machine},       {"cpu_model", host.cpu_model},
+            {"cpus", host.cpus},     {"memory_gib", host.memory_gib}, {"liblb", host.liblb}};
+  if (const auto& timer = host.timer)
+    json["timer_error_ns"] = {
+        {"median", timer->median_ns}, {"residual_median", timer->residual_median_ns}, {"residual_p90", timer->residual_p90_ns}};
+  return json;
 }
 
 Json to_json(const Latency& ms) {

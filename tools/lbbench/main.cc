@@ -57,10 +57,14 @@ void list() {
       {"round-robin:least-loaded", "The primary accepts and hands each connection to the least loaded worker."},
       {"auto", "reuseport where the kernel permits its program, else round-robin."},
   };
-  fmt::print("Scenarios:\n");
+  fmt::print(
+      "Scenarios, with --worker-model (both: serial and event-loop; loop: event-loop alone) and whether over HTTP too\n"
+      "(there all servers are event loops). 1 to {} workers, --work sleep or cpu.\n",
+      kWorkersMax);
   for (const auto& scenario : scenarios()) {
-    fmt::print("  {:<26}{}\n", scenario.name, scenario.sentence);
-    if (!scenario.pain.empty()) fmt::print("  {:<26}({})\n", "", scenario.pain);
+    fmt::print("  {:<12}{:<8}{:<5} {}\n", scenario.name, scenario.serial_can() ? "both" : "loop", scenario.http ? "yes" : "-",
+               scenario.sentence);
+    fmt::print("  {:<26}({})\n", "", scenario.pain);
   }
   fmt::print("\nPolicies, as in LB_SCHED_POLICY:\n");
   for (const auto& line : policies) fmt::print("  {:<26}{}\n", line.policy, line.sentence);
@@ -133,10 +137,7 @@ class Session {
 
   void print_head() {
     fmt::print(out_, "{}", wrap(host_.to_string(), "  "));
-    if (options_.work == Work::sleep)
-      fmt::print(out_, "Sleeps end {:.0f} us late, which is taken off; what is left: {:.0f} us median, {:.0f} us p90.\n",
-                 static_cast<double>(timer_.median_ns) / 1e3, static_cast<double>(timer_.residual_median_ns) / 1e3,
-                 static_cast<double>(timer_.residual_p90_ns) / 1e3);
+    if (options_.work == Work::sleep) fmt::print(out_, "{}", wrap("Timer: " + host_.timer_text() + ".", "  "));
     fmt::print(out_, "{}",
                wrap("* best. share: busiest worker over the mean. w us, p us: CPU time per connection of the workers "
                     "and of the "
@@ -152,7 +153,7 @@ class Session {
     for (size_t i = 0; i < count && signal_caught == 0; ++i) {
       const std::string& policy = names[(i + repeat - 1) % count];
       const std::string what = fmt::format("{}, {}, {} of {}", scenario.name, policy, repeat, options_.repeat);
-      auto outcome = run_once({scenario, options_, policy, program_of(policy), repeat, timer_}, [&](double elapsed_s) {
+      auto outcome = run_once({scenario, options_, policy, program_of(policy), repeat, *host_.timer}, [&](double elapsed_s) {
         progress_.show(done_s_ + elapsed_s, what);
         return signal_caught == 0;
       });
@@ -169,8 +170,13 @@ class Session {
   const Options& options_;
   const Programs& programs_;
   std::FILE* const out_;
-  const Host host_ = Host::describe();
-  const TimerError timer_ = TimerError::measure();
+  static Host host_and_timer() {
+    Host host = Host::describe();
+    host.timer = TimerError::measure();
+    return host;
+  }
+
+  const Host host_ = host_and_timer();
   Progress progress_;
   std::vector<RunResult> results_;
   double done_s_ = 0;

@@ -61,8 +61,9 @@ std::string check_seed(const std::string& text) {
 }
 
 /// An option that takes one of a few words; CLI11's own transformer also takes, and talks of, the enum's numbers.
-template <class Choice>
-void add_choice(CLI::App& app, const char* name, Choice& chosen, const Choices<Choice>& choices, const char* description) {
+template <class Choice, class Chosen>
+void add_choice(CLI::App& app, const char* name, Chosen& chosen, Choice standard, const Choices<Choice>& choices,
+                const char* description) {
   std::vector<std::string> words;
   for (const auto& [word, choice] : choices) words.push_back(word);
   const auto check = [&choices, words](const std::string& text) -> std::string {
@@ -72,7 +73,7 @@ void add_choice(CLI::App& app, const char* name, Choice& chosen, const Choices<C
          name, [&](const std::string& text) { chosen = choices.at(text); }, description)
       ->type_name(fmt::format("{}", fmt::join(words, "|")))
       ->check(CLI::Validator(check, ""))
-      ->default_str(to_string(chosen));
+      ->default_str(to_string(standard));
 }
 
 /// Which scenario would need a trace too long to hold, if any.
@@ -102,6 +103,21 @@ std::string check_http(const Options& options) {
   return "";
 }
 
+/// Which scenario is asked for with workers that it cannot have, if any.
+std::string check_worker_model(const Options& options) {
+  if (options.worker_model != WorkerModel::serial) return "";
+  if (options.http)
+    return "--worker-model: serial cannot be had over HTTP, where all servers are event loops; leave it out, or --http";
+  std::vector<std::string_view> able;
+  for (const auto& scenario : scenarios())
+    if (scenario.serial_can()) able.push_back(scenario.name);
+  for (const auto& name : options.scenarios)
+    if (!find_scenario(name)->serial_can())
+      return fmt::format("--worker-model: serial workers cannot hold the connections of {} open; event-loop can; with serial: {}",
+                         name, fmt::join(able, ", "));
+  return "";
+}
+
 void add_run(CLI::App& app, Options& options) {
   auto* run = app.add_subcommand("run", "Measure chosen policies under chosen scenarios");
   run->add_option("--policy", options.policies, "Policies, comma-separated: " + lb::policy_names())
@@ -123,8 +139,9 @@ void add_run(CLI::App& app, Options& options) {
   run->add_option("--duration", options.duration_s, "Seconds counted for each policy (default: the scenario's)")
       ->type_name("SEC")
       ->check(within(0.1, 3600.0));
-  add_choice(*run, "--work", options.work, kWork, "How a worker spends a service time; sleep models many cores on few");
-  add_choice(*run, "--worker-model", options.worker_model, kWorkerModels, "How a worker takes connections");
+  add_choice(*run, "--work", options.work, options.work, kWork,
+             "How a worker spends a service time; sleep models many cores on few");
+  add_choice(*run, "--worker-model", options.worker_model, WorkerModel::serial, kWorkerModels, "How a worker takes connections");
   run->add_option("--peers", options.peers, "Other servers to measure beside liblb, over HTTP, comma-separated: " + peer_names())
       ->delimiter(',')
       ->type_name("P,...")
@@ -154,7 +171,7 @@ void add_run(CLI::App& app, Options& options) {
     options.command = Command::run;
     if (run->count("--chaos") > 0) options.scenarios = {"chaos"};
     options.http |= !options.peers.empty();
-    for (const auto& wrong : {check_trace(options), check_http(options)})
+    for (const auto& wrong : {check_trace(options), check_http(options), check_worker_model(options)})
       if (!wrong.empty()) throw CLI::ValidationError(wrong);
   });
 }
@@ -175,7 +192,11 @@ double Options::duration_of(const Scenario& scenario) const {
   return duration_s.value_or(command == Command::compare ? scenario.compare_s : scenario.duration_s);
 }
 
-double Options::utilization_of(const Scenario& scenario) const { return utilization.value_or(scenario.utilization); }
+double Options::utilization_of(const Scenario& scenario) const {
+  if (utilization || scenario.load == Load::closed || scenario.utilization == 0) return utilization.value_or(scenario.utilization);
+  const double rate_per_s = arrival_rate_per_s(scenario, workers_of(scenario), scenario.utilization);
+  return scenario.utilization * std::min(1.0, kRatePerCpuMax * cpu_count() / rate_per_s);
+}
 
 unsigned Options::workers_of(const Scenario& scenario) const {
   const bool slept = work == Work::sleep && scenario.mean_service_ms() > 0;
@@ -188,7 +209,7 @@ std::optional<unsigned> Options::faults_of(const Scenario& scenario) const {
 }
 
 WorkerModel Options::model_of(const Scenario& scenario) const {
-  return scenario.held_per_worker > 0 || http ? WorkerModel::event_loop : worker_model;
+  return !scenario.serial_can() || http ? WorkerModel::event_loop : worker_model.value_or(WorkerModel::serial);
 }
 
 std::variant<Options, Leave> parse_options(int argc, const char* const* argv) {

@@ -37,7 +37,7 @@ struct Options {
   std::optional<double> utilization;
   std::optional<double> duration_s;
   Work work = Work::sleep;
-  WorkerModel worker_model = WorkerModel::serial;
+  std::optional<WorkerModel> worker_model;
   std::vector<std::string> peers;  ///< other servers, measured beside the policies over HTTP
   bool http = false;               ///< ask in HTTP; always with peers
   std::optional<unsigned> window;
@@ -57,17 +57,19 @@ struct Options {
   /// Policies, and those peers that can do the scenario's requests.
   std::vector<std::string> contenders(const Scenario& scenario) const;
   double duration_of(const Scenario& scenario) const;
+  /// The scenario's, or, if that is more than this machine can offer, what it can.
   double utilization_of(const Scenario& scenario) const;
   /// 8 where service times are slept, so that a small machine can stand for a large one; else one for each CPU.
   unsigned workers_of(const Scenario& scenario) const;
   /// After how many faults a scenario that does harm ends; none: after its duration.
   std::optional<unsigned> faults_of(const Scenario& scenario) const;
-  /// Connections that are held open need workers that serve several at a time; so does the HTTP server, in this program and in
-  /// each peer.
+  /// Serial where it can be: see `serial_can`.
   WorkerModel model_of(const Scenario& scenario) const;
 };
 
 constexpr unsigned kWorkersMax = 256;
+constexpr double kRatePerCpuMax =
+    8'000;                          ///< connections a second, clients and servers on the same CPUs: more is not offered unasked
 constexpr double kTraceMax = 20e6;  ///< connections in one run
 
 /// The command line is done with: print `text` and leave with `code`. 0 is help or version, 2 is wrong use.

@@ -140,6 +140,8 @@ Json scenario_json(const Document& document, const std::string& name, const Verd
                        by_policy(results).front().runs.size() == 1 ? "repeat" : "repeats");
   if (options.duration_s) setup += fmt::format(" of {:g} s", *options.duration_s);
   return {{"name", name},
+          {"unit", unit_of(name)},
+          {"pain", scenario != nullptr ? scenario->pain : ""},
           {"sentence", scenario != nullptr ? scenario->sentence : ""},
           {"setup", setup},
           {"by_latency", verdict.by_latency},
@@ -149,6 +151,41 @@ Json scenario_json(const Document& document, const std::string& name, const Verd
           {"contenders", contenders},
           {"ideal", ideal_json(results)},
           {"notes", scenario != nullptr ? notes_on_results(*scenario, results) : std::vector<std::string>{}}};
+}
+
+Json to_json(const Toll& toll) {
+  return {{"name", toll.policy},
+          {"faults", toll.faults},
+          {"done", toll.done},
+          {"begun", toll.begun},
+          {"completed", toll.completed},
+          {"left", toll.left},
+          {"with_worker", toll.with_worker},
+          {"in_accept", toll.in_accept},
+          {"lost", {{"refused", toll.lost.refused}, {"reset", toll.lost.reset}, {"timeout", toll.lost.timeout}}},
+          {"max_ms", toll.max_ms},
+          {"trouble", toll.trouble}};
+}
+
+Json harms_json(const Document& document) {
+  Json harms = Json::array();
+  const auto tolls = tolls_of(document.results);
+  for (const auto& name : document.scenarios()) {
+    if (!is_harmed(name)) continue;
+    const Scenario* scenario = find_scenario(name);
+    Json contenders = Json::array();
+    for (const auto& toll : tolls)
+      if (toll.scenario == name) contenders.push_back(to_json(toll));
+    const auto results = document.results_of(name);
+    harms.push_back({{"name", name},
+                     {"sentence", scenario->sentence},
+                     {"pain", scenario->pain},
+                     {"setup", fmt::format("{} {} workers, {} {}", results.front().workers,
+                                           to_string(document.options_of(name).model_of(*scenario)), results.back().repeat,
+                                           results.back().repeat == 1 ? "repeat" : "repeats")},
+                     {"contenders", contenders}});
+  }
+  return harms;
 }
 
 }  // namespace
@@ -170,7 +207,9 @@ std::string page_data(const Document& document) {
               {"seed", document.results.empty() ? 0 : document.results.front().seed},
               {"contenders", names},
               {"versions", versions},
-              {"scenarios", scenarios}}
+              {"timer", document.host.timer_text()},
+              {"scenarios", scenarios},
+              {"harms", harms_json(document)}}
       .dump();
 }
 

@@ -128,8 +128,10 @@ Table open_table(const Scenario& scenario, std::span<const RunResult> results,
   return table;
 }
 
-Table closed_table(std::span<const RunResult> results, const std::vector<std::pair<std::string, Runs>>& policies, bool repeated) {
-  std::vector<Column> columns{{"latency in ms"}, {"conn/s", Best::high, 0, true}, {"/hash", Best::high}};
+Table closed_table(const Scenario& scenario, std::span<const RunResult> results,
+                   const std::vector<std::pair<std::string, Runs>>& policies, bool repeated) {
+  std::vector<Column> columns{
+      {"latency in ms"}, {std::string(short_unit_of(scenario.name)) + "/s", Best::high, 0, true}, {"/hash", Best::high}};
   if (repeated) columns.push_back({"min..max"});
   columns.insert(columns.end(), {{"p50", Best::low, 1},
                                  {"p99", Best::low},
@@ -226,8 +228,9 @@ std::string intervals(std::span<const RunResult> results) {
         fmt::format("{} {} ({}..{})", policy.policy, in_short(spread.median), in_short(spread.low), in_short(spread.high)));
     confidence = std::min(confidence, spread.confidence);
   }
-  return wrap(fmt::format("{}, median and the range that holds it with {:.0f} %: {}", by_latency ? "p99/ideal" : "conn/s",
-                          100 * confidence, fmt::join(parts, ", ")),
+  return wrap(fmt::format("{}, median and the range that holds it with {:.0f} %: {}",
+                          by_latency ? "p99/ideal" : std::string(short_unit_of(results.front().scenario)) + "/s", 100 * confidence,
+                          fmt::join(parts, ", ")),
               "  ");
 }
 
@@ -250,8 +253,8 @@ std::string report_scenario(const Scenario& scenario, const Options& options, st
     for (const auto& note : notes_on_results(scenario, results)) text += wrap("! " + note, "    ");
     return text;
   }
-  const Table table =
-      scenario.load == Load::open ? open_table(scenario, results, policies, repeated) : closed_table(results, policies, repeated);
+  const Table table = scenario.load == Load::open ? open_table(scenario, results, policies, repeated)
+                                                  : closed_table(scenario, results, policies, repeated);
   std::string text = heading(scenario, options, results.front(), repeats) + table.to_string(columns);
   if (repeated) text += intervals(results);
   for (const auto& [policy, runs] : policies)

@@ -204,12 +204,20 @@ class Run {
         const bool go_on = tick();
         if (!go_on || now_ns() > deadline_ns || ramp_is_over()) stop_[0].store(true);
         if (!go_on) return Interrupted{};
-        if (now_ns() > deadline_ns) return RunFailure{"the generator did not come to an end"};
+        if (now_ns() > deadline_ns) return RunFailure{never_ended()};
       }
       if (const int code = generator->wait(0); code != 0)
         return RunFailure{fmt::format("the generator failed with exit code {}", code)};
     }
     return RunResult{};
+  }
+
+  std::string never_ended() const {
+    const auto begun = std::ranges::count_if(records_->all(), [](const Record& record) { return record.intended_ns != 0; });
+    if (plan_.scenario.load == Load::closed) return "the generator did not come to an end";
+    return fmt::format(
+        "the generator had begun {} of {} connections 10 s after the last was due: the load is more than this machine can do",
+        begun, trace_.size());
   }
 
   /// A ramp ends with the first step at whose end the server has fallen behind.

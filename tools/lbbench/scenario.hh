@@ -52,6 +52,8 @@ struct Scenario {
   /// Mean of the mix.
   double mean_service_ms() const;
   double mean_life_ms() const;
+  /// Whether workers that serve one connection at a time can do it.
+  bool serial_can() const { return held_per_worker == 0; }
 };
 
 std::span<const Scenario> scenarios();

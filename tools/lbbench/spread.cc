@@ -62,6 +62,15 @@ double p99_over_ideal(const RunResult& run) {
 
 bool judged_by_latency(const RunResult& run) { return run.ideal.has_value() && run.ramp.empty(); }
 
+const char* unit_of(const std::string& scenario) {
+  const Scenario* known = find_scenario(scenario);
+  return known != nullptr && known->each_request ? "requests" : "connections";
+}
+
+const char* short_unit_of(const std::string& scenario) {
+  return std::string_view(unit_of(scenario)) == "requests" ? "req" : "conn";
+}
+
 bool is_harmed(const std::string& scenario) {
   const Scenario* known = find_scenario(scenario);
   return known != nullptr && known->harm != Harm::none;

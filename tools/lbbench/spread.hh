@@ -39,6 +39,10 @@ std::vector<PolicyRuns> by_policy(std::span<const RunResult> results);
 /// p99 over that of the ideal for the same arrivals; the mere p99 where there is no ideal.
 double p99_over_ideal(const RunResult& run);
 
+/// "connections", or "requests" where those are what is measured; and in short, "conn" or "req".
+const char* unit_of(const std::string& scenario);
+const char* short_unit_of(const std::string& scenario);
+
 /// Whether that is what a run is judged by. Else it is connections a second: of a closed loop, and the most that a ramp reached.
 bool judged_by_latency(const RunResult& run);
 

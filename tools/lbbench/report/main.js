@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 import { Chart, costChart, distributionChart, measureChart, rampChart, spreadChart, useTheme } from './charts.js';
 import { element } from './dom.js';
+import { short } from './format.js';
 import { makePalette, onThemeChange } from './palette.js';
-import { resultTable } from './tables.js';
+import { resultTable, tollTable } from './tables.js';
 
 const data = JSON.parse(document.getElementById('data').textContent);
 const palette = makePalette(data.contenders);
@@ -41,18 +42,20 @@ function figures(scenario) {
   const list = [];
   if (scenario.by_latency)
     list.push(figure('p99 against the ideal', '1× is one queue for all workers that costs nothing; shorter is better. Whiskers: least and most of the repeats.', measured, bars, () => measureChart(scenario, palette)));
-  else list.push(figure('Connections a second', 'Longer is better. Whiskers: least and most of the repeats.', measured, bars, () => measureChart(scenario, palette)));
+  else list.push(figure(`${scenario.unit === 'requests' ? 'Requests' : 'Connections'} a second`, 'Longer is better. Whiskers: least and most of the repeats.', measured, bars, () => measureChart(scenario, palette)));
   list.push(figure('Latency, all of it', 'Lower is better; the right end is the slowest of 10,000.', measured, 300, () => distributionChart(scenario, palette)));
   if (scenario.contenders.some((c) => c.ramp.length > 1))
     list.push(figure('Until it cannot follow', 'p99 while the rate grows; the further right before it rises, the better.', measured, 300, () => rampChart(scenario, palette)));
-  list.push(figure('CPU time for a connection', 'Of the server’s processes, user and system; shorter is better.', measured, bars, () => costChart(scenario, palette)));
+  list.push(figure(`CPU time for a ${scenario.unit.slice(0, -1)}`, 'Of the server’s processes, user and system; shorter is better.', measured, bars, () => costChart(scenario, palette)));
   list.push(figure('Spread over the workers', 'A flat line at 1 is even.', measured, 240, () => spreadChart(scenario, palette)));
   return element('div', { class: 'figures' }, ...list);
 }
 
 function section(scenario) {
   const leaders = scenario.best.flatMap((name, i) => [i > 0 ? ', ' : '', element('b', {}, name)]);
-  const verdict = scenario.any_will_do
+  const verdict = leaders.length === 0
+    ? element('p', { class: 'verdict bad' }, 'No policy of liblb answered in time.')
+    : scenario.any_will_do
     ? element('p', { class: 'verdict' }, 'No difference shown.')
     : element('p', { class: 'verdict' }, 'Best here: ', ...leaders);
   const notes = scenario.notes.length > 0 ? element('ul', { class: 'notes' }, ...scenario.notes.map((note) => element('li', {}, note))) : null;
@@ -61,11 +64,37 @@ function section(scenario) {
     { id: scenario.name },
     element('h2', {}, scenario.name),
     element('p', { class: 'sentence' }, scenario.sentence),
-    element('p', { class: 'setup' }, scenario.setup),
+    element('p', { class: 'setup' }, `${scenario.setup}. Stands for: ${scenario.pain}`),
     verdict,
     figures(scenario),
     resultTable(scenario, palette),
     notes,
+  );
+}
+
+/** A scenario that does harm: what was done, and what became of every connection. */
+function harmSection(harm) {
+  const lost = harm.contenders.reduce((sum, c) => sum + c.lost.refused + c.lost.reset + c.lost.timeout, 0);
+  const faults = harm.contenders.reduce((sum, c) => sum + c.faults, 0);
+  const begun = harm.contenders.reduce((sum, c) => sum + c.begun, 0);
+  const troubles = harm.contenders.flatMap((c) => c.trouble.map((line) => `${c.name}: ${line}`));
+  const good = lost === 0 && troubles.length === 0;
+  const count = (value) => value.toLocaleString('en');
+  return element(
+    'section',
+    { id: harm.name, class: 'harm' },
+    element('h2', {}, harm.name),
+    element('p', { class: 'sentence' }, harm.sentence),
+    element('p', { class: 'setup' }, `${harm.setup}. Stands for: ${harm.pain}`),
+    element(
+      'p',
+      { class: good ? 'toll good' : 'toll bad' },
+      element('b', {}, good ? '0 lost' : lost > 0 ? `${count(lost)} lost` : 'Not as it should be'),
+      ` of ${count(begun)} connections under ${count(faults)} faults`,
+    ),
+    tollTable(harm, palette),
+    element('ul', { class: 'notes' }, ...harm.contenders.map((c) => element('li', {}, `${c.name}: ${c.done}; a connection took ${short(c.max_ms)} ms at most`))),
+    troubles.length > 0 ? element('ul', { class: 'notes bad' }, ...troubles.map((line) => element('li', {}, line))) : null,
   );
 }
 
@@ -79,6 +108,7 @@ function footer() {
       'dl',
       {},
       ...row('Machine', data.machine),
+      ...(data.timer ? row('Timer', data.timer) : []),
       ...(data.command ? row('Repeat it', element('code', {}, data.command)) : []),
       ...row('Seed', `${data.seed}; the same seed gives the same arrivals`),
       ...(versions.length > 0 ? row('Peers', versions.join('; ')) : []),
@@ -92,6 +122,7 @@ function draw() {
     element('header', {}, element('p', { class: 'brand' }, 'lbbench'), element('h1', {}, data.headline), ...data.advice.map((sentence) => element('p', { class: 'advice' }, sentence))),
     legend(),
     ...data.scenarios.map(section),
+    ...data.harms.map(harmSection),
     footer(),
   );
   document.title = `lbbench: ${data.headline}`;
