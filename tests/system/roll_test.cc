@@ -205,9 +205,9 @@ TEST(Roll, worker_that_crashed_while_the_roll_failed_comes_back_as_it_was) {
   cluster.board().flag[0] = kIdle;
   ASSERT_TRUE(cluster->roll({.ready_deadline = milliseconds(200)}));
   ASSERT_TRUE(cluster.wait_until("the replacement to idle", [&] { return cluster.board().flag[1] == 1; }));
+  cluster.board().flag[0] = kServe;
   for (const uint32_t id : {1, 2}) ASSERT_EQ(::kill(cluster.worker(id).pid, SIGKILL), 0);
   ASSERT_TRUE(cluster.wait_exit(1) && cluster.wait_exit(2));
-  cluster.board().flag[0] = kServe;
   ASSERT_TRUE(wait_rolled(cluster));
   EXPECT_EQ(cluster.count(Kind::roll_failed), 1u) << cluster.describe();
   ASSERT_TRUE(cluster.wait_until("both to be back", [&] { return cluster.count(Kind::listening) == 4; }));
