@@ -76,10 +76,15 @@ bool Cluster::Impl::has_asked(const WorkerRecord& worker) const noexcept {
   return std::any_of(withheld_.begin(), withheld_.end(), [&](const Withheld& one) { return one.worker == worker.id; });
 }
 
+/// Those of which it is known by now what to say. What may not be taken yet is not, though all has been told.
 void Cluster::Impl::answer_withheld() noexcept {
   for (Withheld& one : std::exchange(withheld_, {})) {
     WorkerRecord* worker = supervisor_->find(one.worker);
     if (worker == nullptr || !worker->channel) continue;
+    if (phase_ == Phase::serving && withholds(one.question)) {
+      withheld_.push_back(std::move(one));
+      continue;
+    }
     std::copy(one.payload.begin(), one.payload.end(), payload_.begin());
     answer_query(*worker, one.question);
   }
