@@ -133,7 +133,7 @@ class FaultDriver {
     return until("clients", [&] { return ledger_.completed >= enough || report_.halt; });
   }
 
-  unsigned most() const { return plan_.workers + (plan_.workers + 1) / 2; }
+  unsigned most() const { return std::min(kWorkersMax, plan_.workers + (plan_.workers + 1) / 2); }
 
   bool enough(unsigned faults, uint64_t elapsed_ns) const {
     if (report_.halt || report_.workers + kIdsKept > Ledger::kWorkersEver) return true;

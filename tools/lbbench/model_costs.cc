@@ -8,13 +8,13 @@
 
 namespace lbbench {
 
-// Measured for this project on 2 virtual CPUs of a Xeon under Linux 6.18: `bpf-cost` had 247, 344, 466 and 1238 ns for 2, 16, 64 and 256
-// slots (least-loaded, kernel backlog, idle); `bench-micro` 2.8 us of CPU for two wake-ups by futex, the cheapest there is: the
-// queue's lock is held for a wake-up.
+// Measured for this project on 2 virtual CPUs of a Xeon under Linux 6.18. `bpf-cost` had 297, 350, 472 and 1079 ns for 2, 16, 64 and 256
+// slots that all have connections in flight (least-loaded, kernel backlog); with an idle one, 206 to 286. `accept-rate`, four times: two
+// processes emptied the one queue at 1.97 to 2.25 us a connection, no faster than one (1.2 to 1.9), so that is what it is locked for.
 ModelCosts ModelCosts::assumed() {
-  return {.pick_ns = {"pick", 240, "ns", "bpf-cost, least-loaded, 2 virtual CPUs"},
-          .pick_slot_ns = {"pick, for each slot", 3.9, "ns", "bpf-cost, from 2 to 256 slots"},
-          .queue_us = {"shared queue, locked for", 1.4, "us", "bench-micro, a wake-up by futex, 2 virtual CPUs"}};
+  return {.pick_ns = {"pick", 290, "ns", "bpf-cost, least-loaded, in flight, 2 virtual CPUs"},
+          .pick_slot_ns = {"pick, for each slot", 3.1, "ns", "bpf-cost, from 2 to 256 slots"},
+          .queue_us = {"shared queue, locked for", 2.0, "us", "accept-rate, two processes on 2 virtual CPUs"}};
 }
 
 void ModelCosts::take(const ModelOptions& options) {
