@@ -11,8 +11,9 @@ namespace {
 
 /// For policies with chance in them: 400 fair draws over 4 workers reach 1.5 once in 10^8.
 constexpr double kFair = 1.5;
-/// In turn, but for a worker that the machine has not let come back yet: it is passed over.
-constexpr double kCyclic = 1.25;
+/// In turn, but for a worker that the machine has not let come back yet: it is passed over. One of four that is never there in time
+/// leaves 1.33 to each of the others (24 of 400 for it were seen on a loaded machine).
+constexpr double kCyclic = 1.34;
 
 void expect_fair(const std::string& policy, const std::vector<unsigned>& per_worker, uint32_t first, uint32_t last) {
   const double unevenness = max_over_mean(per_worker, first, last);
