@@ -105,6 +105,7 @@ void RoundRobinBackend::turn() noexcept {
     if (peer->handed.empty()) continue;
     collect(*peer);
     if (peer->handed.empty() || now - peer->handed_ns < kUntakenMax_ns) continue;
+    if (!custom() && waiting(*peer).load() == LB_WAITING_BLOCKED) continue;  // at its request: recall, not a stall
     const bool others = std::any_of(peers_.begin(), peers_.end(), [&](auto& p) { return p != peer && has_room(*p, now, share()); });
     if (!others) continue;
     take_back(*peer);

@@ -5,6 +5,8 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <chrono>
 #include <csignal>
 
 #include "contract.hh"
@@ -87,6 +89,35 @@ TEST_P(HandOff, N20_worker_is_handed_the_next_when_it_has_taken_the_last) {
   take.open();
   EXPECT_TRUE(cluster.wait_until(
       "the clients to be told", [&] { return crowd.all(Client::State::lost) && crowd.greeted() == 3; }, &crowd));
+  cluster.expect_clean_shutdown();
+}
+
+/// However long the worker whose turn it was is at its request: it is busy, not hung.
+TEST_P(HandOff, connection_handed_ahead_to_a_busy_worker_goes_to_the_one_that_becomes_idle_first) {
+  TestCluster cluster(policy());
+  ASSERT_TRUE(cluster.start(2, Style::blocking));
+  Crowd crowd;
+  for (int i = 0; i < 2; ++i) {
+    crowd.connect(cluster.address(), 1);
+    ASSERT_TRUE(cluster.wait_greeted(crowd));
+  }
+  crowd.connect(cluster.address(), 1);
+  ASSERT_TRUE(cluster.wait_until(
+      "it to be handed ahead", [&] { return untaken(cluster) == 1; }, &crowd));
+  const auto handed = std::chrono::steady_clock::now();
+  ASSERT_TRUE(cluster.wait_until(  // the time after which one that sits on a hand-off though it waits for one would be hung
+      "long", [&] { return std::chrono::steady_clock::now() - handed > std::chrono::milliseconds(60); }, &crowd));
+  const auto loads = cluster.endpoint().workers;
+  const auto holder = std::find_if(loads.begin(), loads.end(), [](const auto& load) { return load.backlog == 1; })->worker;
+  ASSERT_EQ(untaken(cluster), 1u) << "nobody is idle: it stays where it is";
+  Client& other = crowd[crowd[0].worker() == holder ? 1 : 0];
+  other.ask();
+  ASSERT_TRUE(cluster.wait_until(
+      "it to be served", [&] { return crowd[2].greeted(); }, &crowd));
+  EXPECT_EQ(crowd[2].worker(), other.worker());
+  for (const auto& load : cluster.endpoint().workers) EXPECT_FALSE(load.hung) << "worker " << load.worker;
+  crowd.ask_all();
+  EXPECT_TRUE(cluster.wait_finished(crowd));
   cluster.expect_clean_shutdown();
 }
 
