@@ -10,28 +10,24 @@
 #include <vector>
 
 #include "sys/error.hh"
-#include "sys/process.hh"
 #include "sys/socket.hh"
 #include "worker/acceptor.hh"
+#include "worker/slot_queues.hh"
 
 namespace lb {
 namespace {
 
-using Ticks = uint32_t;                 // of 1024 ns, modulo 2^32: as the program notes them
 constexpr Ticks kClearlyLonger = 1000;  // so much older must a connection elsewhere be to be preferred to one's own
 constexpr Ticks kLookPause = 500;       // between looks for one while there are own ones
 constexpr Ticks kOverdue = 200;         // an idle worker comes for its connections sooner
 constexpr Ticks kGivenUp = 1'000'000;   // a handshake that takes longer is not counted on
 
-Ticks now_ticks() noexcept { return static_cast<Ticks>(now_ns() >> 10); }
-
 class SlotAcceptor final : public Acceptor {
  public:
-  SlotAcceptor(Workplace& place, uint32_t cell, UniqueFd socket, Mapping picks, Mapping taken, bool steals)
-      : place_(place), cell_(cell), socket_(std::move(socket)), picks_(std::move(picks)), taken_(std::move(taken)),
-        steals_(steals) {}
+  SlotAcceptor(Workplace& place, uint32_t cell, UniqueFd socket, SlotQueues queues, bool steals)
+      : place_(place), cell_(cell), socket_(std::move(socket)), queues_(std::move(queues)), steals_(steals) {}
 
-  bool expects() const noexcept override { return picks_.get() == nullptr || pending(place_.slot) > 0; }
+  bool expects() const noexcept override { return !queues_.known() || queues_.pending(place_.slot) > 0; }
 
   Result<Arrived> take(bool nonblocking) noexcept override {
     auto taken = take_fd(nonblocking);
@@ -88,28 +84,7 @@ class SlotAcceptor final : public Acceptor {
     explicit operator bool() const noexcept { return slot != LB_MAX_SLOTS; }
   };
 
-  const lb_slot_picks& picks_of(uint32_t slot) const noexcept { return static_cast<const lb_slot_picks*>(picks_.get())[slot]; }
-  uint32_t picks(uint32_t slot) const noexcept {
-    if (picks_.get() == nullptr) return 0;
-    return static_cast<uint32_t>(atomic(picks_of(slot).picks).load(std::memory_order_relaxed));
-  }
-  std::atomic<uint32_t>& taken(uint32_t slot) const noexcept {
-    return atomic(static_cast<lb_slot_taken*>(taken_.get())[slot].taken);
-  }
-  /// Picks of a slot that nobody has taken yet: queued there, or handshakes under way, or given up.
-  int32_t pending(uint32_t slot) const noexcept {
-    return static_cast<int32_t>(picks(slot) - taken(slot).load(std::memory_order_relaxed));
-  }
-  /// How long the oldest of them has been on its way, from its SYN on.
-  Ticks age_of_oldest(uint32_t slot, int32_t pending, Ticks now) const noexcept {
-    const uint32_t number = picks(slot) - std::min<uint32_t>(static_cast<uint32_t>(pending), LB_PICK_TIMES);
-    const Ticks age = now - atomic(picks_of(slot).made_at[number % LB_PICK_TIMES]).load(std::memory_order_relaxed);
-    return age > (1U << 31) ? 0 : age;  // its time is being written
-  }
   Result<UniqueFd> take_fd(bool nonblocking) noexcept;
-  void count_taken(uint32_t slot) noexcept {
-    if (taken_.get() != nullptr && pending(slot) > 0) taken(slot).fetch_add(1, std::memory_order_relaxed);
-  }
   bool may_steal() const noexcept { return steals_ && !place_.board.leaving(place_.slot); }
   Waiting oldest_elsewhere(Ticks now) const noexcept;
   Result<UniqueFd> take_older(bool nonblocking) noexcept;
@@ -133,8 +108,7 @@ class SlotAcceptor final : public Acceptor {
   Workplace& place_;
   uint32_t cell_;
   UniqueFd socket_;
-  Mapping picks_;  // none: no program, so nothing says where to look
-  Mapping taken_;  // with picks_
+  SlotQueues queues_;
   bool steals_;
   bool left_ = false;                    // its queue is others' to empty
   Ticks looked_at_ = 0;                  // elsewhere, while there were own ones
@@ -147,12 +121,12 @@ class SlotAcceptor final : public Acceptor {
 Result<UniqueFd> SlotAcceptor::take_fd(bool nonblocking) noexcept {
   if (auto older = take_older(nonblocking); older && *older) return older;
   auto& settled = atomic(place_.page().cells[cell_].settled);
-  const uint32_t picked = picks(place_.slot);
+  const uint32_t picked = queues_.picks(place_.slot);
   auto taken = accept_from(socket_.get(), nonblocking);
   if (!taken) return taken;
   if (*taken) {
     settled.store(settled.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-    count_taken(place_.slot);
+    queues_.count_taken(place_.slot);
     return taken;
   }
   settled.store(picked, std::memory_order_relaxed);  // whatever was picked before we looked is not there (any more)
@@ -167,9 +141,9 @@ Result<UniqueFd> SlotAcceptor::take_fd(bool nonblocking) noexcept {
 /// Handshakes that nobody finished, and SYN cookies, which are picked twice, are never taken. With our queue empty and nothing picked for
 /// long, they are all that is pending.
 void SlotAcceptor::write_off_the_lost() noexcept {
-  if (picks_.get() == nullptr || pending(place_.slot) <= 0) return;
-  if (age_of_oldest(place_.slot, 1, now_ticks()) < kGivenUp) return;
-  taken(place_.slot).store(picks(place_.slot), std::memory_order_relaxed);
+  if (!queues_.known() || queues_.pending(place_.slot) <= 0) return;
+  if (queues_.age_of_oldest(place_.slot, 1, now_ticks()) < kGivenUp) return;
+  queues_.write_off(place_.slot);
 }
 
 /// The slot of a sibling whose oldest connection has waited longest. An idle sibling is about to come for its own.
@@ -179,10 +153,10 @@ SlotAcceptor::Waiting SlotAcceptor::oldest_elsewhere(Ticks now) const noexcept {
   const auto mapped = static_cast<uint32_t>(std::min<size_t>(siblings_.size(), place_.board.slots()));
   for (uint32_t slot = 0; slot < mapped; ++slot) {
     const Sibling& sibling = siblings_[slot];
-    if (!sibling.socket || sibling.looked == picks(slot)) continue;
-    const int32_t waiting = pending(slot);
+    if (!sibling.socket || sibling.looked == queues_.picks(slot)) continue;
+    const int32_t waiting = queues_.pending(slot);
     if (waiting <= 0) continue;
-    const Ticks age = age_of_oldest(slot, waiting, now);
+    const Ticks age = queues_.age_of_oldest(slot, waiting, now);
     if (!busy(slot) && age < kOverdue) continue;
     if (!oldest || age > oldest.age) oldest = {slot, age};
   }
@@ -190,20 +164,20 @@ SlotAcceptor::Waiting SlotAcceptor::oldest_elsewhere(Ticks now) const noexcept {
 }
 
 Result<UniqueFd> SlotAcceptor::take_from(uint32_t slot, bool nonblocking) noexcept {
-  const uint32_t seen = picks(slot);
+  const uint32_t seen = queues_.picks(slot);
   auto taken = accept_from(siblings_[slot].socket.get(), nonblocking);
-  if (taken && *taken) count_taken(slot);
+  if (taken && *taken) queues_.count_taken(slot);
   if (taken && !*taken) siblings_[slot].looked = seen;
   return taken;
 }
 
 /// Before an own connection is taken: one elsewhere that has waited clearly longer.
 Result<UniqueFd> SlotAcceptor::take_older(bool nonblocking) noexcept {
-  if (!may_steal() || picks_.get() == nullptr || siblings_.empty()) return UniqueFd();
-  const int32_t own = pending(place_.slot);
+  if (!may_steal() || !queues_.known() || siblings_.empty()) return UniqueFd();
+  const int32_t own = queues_.pending(place_.slot);
   if (own <= 0) return UniqueFd();  // the idle look is next anyway
   const Ticks now = now_ticks();
-  const Ticks enough = age_of_oldest(place_.slot, own, now) + kClearlyLonger;
+  const Ticks enough = queues_.age_of_oldest(place_.slot, own, now) + kClearlyLonger;
   const bool worth_it = seen_elsewhere_ && now - *seen_elsewhere_ >= enough;
   if (!worth_it && now - looked_at_ < kLookPause) return UniqueFd();
   looked_at_ = now;
@@ -216,7 +190,7 @@ Result<UniqueFd> SlotAcceptor::take_older(bool nonblocking) noexcept {
 
 Result<UniqueFd> SlotAcceptor::steal(bool nonblocking) noexcept {
   if (!may_steal()) return UniqueFd();
-  if (picks_.get() == nullptr) return steal_blindly(nonblocking);
+  if (!queues_.known()) return steal_blindly(nonblocking);
   if (siblings_.empty()) return UniqueFd();
   const Ticks now = now_ticks();
   while (const Waiting oldest = oldest_elsewhere(now)) {
@@ -268,18 +242,16 @@ void SlotAcceptor::told(const Message& message, Packet& packet) noexcept {
 Result<std::unique_ptr<Acceptor>> make_slot_acceptor(Workplace& place, const Message& answer, Packet& packet) noexcept {
   const bool program = answer.value[1] != 0;
   if (packet.fd_count != (program ? 3U : 1U)) return Error{EPROTO, "listener: the slot's socket"};
-  Mapping picks;
-  Mapping taken;
+  SlotQueues queues;
   if (program) {
-    auto mapped = Mapping::map(packet.fds[1].get(), LB_MAX_SLOTS * sizeof(lb_slot_picks), 0, false);
-    if (!mapped) return mapped.error();
-    picks = std::move(*mapped);
-    mapped = Mapping::map(packet.fds[2].get(), LB_MAX_SLOTS * sizeof(lb_slot_taken), 0, true);
-    if (!mapped) return mapped.error();
-    taken = std::move(*mapped);
+    auto picks = Mapping::map(packet.fds[1].get(), LB_MAX_SLOTS * sizeof(lb_slot_picks), 0, false);
+    if (!picks) return picks.error();
+    auto taken = Mapping::map(packet.fds[2].get(), LB_MAX_SLOTS * sizeof(lb_slot_taken), 0, true);
+    if (!taken) return taken.error();
+    queues = SlotQueues(std::move(*picks), std::move(*taken));
   }
   return std::unique_ptr<Acceptor>(std::make_unique<SlotAcceptor>(place, answer.endpoint, std::move(packet.fds[0]),
-                                                                  std::move(picks), std::move(taken), answer.value[2] != 0));
+                                                                  std::move(queues), answer.value[2] != 0));
 }
 
 }  // namespace lb
