@@ -179,6 +179,8 @@ constexpr Row kRows[] = {
     {"in_flight least-loaded, all queued", Rung::in_flight, State::queued},
     {"kernel_backlog p2c", Rung::kernel_backlog, State::idle, LB_SELECT_P2C},
     {"in_flight p2c", Rung::in_flight, State::idle, LB_SELECT_P2C},
+    {"kernel_backlog hermes", Rung::kernel_backlog, State::idle, LB_SELECT_HERMES},
+    {"in_flight hermes", Rung::in_flight, State::idle, LB_SELECT_HERMES},
     {"kernel_backlog random", Rung::kernel_backlog, State::idle, LB_SELECT_RANDOM},
 };
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cpu.bpf.h"
+#include "hermes.bpf.h"
 #include "hung.bpf.h"
 #include "sticky.bpf.h"
 
@@ -224,6 +225,12 @@ static __always_inline __u32 choose(struct walk *w, enum source source)
 
 		w->ready = drawn >> 32;
 		return (__u32)drawn;
+	}
+	if (w->selector == LB_SELECT_HERMES) {
+		__u32 made = choice_by_hash(w->slot_count, w->seed);
+
+		w->ready = made >> 16;
+		return made & 0xffff;
 	}
 	if (w->selector == LB_SELECT_RANDOM || w->selector == LB_SELECT_P2C || w->cpu) {
 		w->ready = w->cpu ? count_on_cpu(w->slot_count, w->cpu) : count_ready(w->slot_count);

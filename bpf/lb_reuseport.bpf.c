@@ -80,7 +80,7 @@ static __always_inline bool start(struct walk *w, struct sk_reuseport_md *md, en
 	w->slot_count = first >> 32 < LB_MAX_SLOTS ? first >> 32 : LB_MAX_SLOTS;
 	w->endpoint = second;
 	w->swept_at = second >> 32;
-	w->seed = w->selector == LB_SELECT_STICKY ? client_of(md) : bpf_get_prandom_u32();
+	w->seed = w->selector == LB_SELECT_STICKY ? client_of(md) : w->selector == LB_SELECT_HERMES ? md->hash : bpf_get_prandom_u32();
 	w->ready = 0;
 	w->slot = LB_MAX_SLOTS;
 	w->avoided = false;

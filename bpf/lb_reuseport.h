@@ -16,7 +16,7 @@
 
 #include <linux/types.h>
 
-#define LB_LAYOUT_VERSION 3
+#define LB_LAYOUT_VERSION 4
 #define LB_PAGE_SIZE 4096
 #define LB_MAX_SLOTS 512              /* worker slots; a replacement takes a fresh one while the old drains */
 #define LB_MAX_ENDPOINTS 64           /* endpoints with a cell of their own on each worker's page */
@@ -51,6 +51,16 @@ enum lb_claim_state {
 	LB_CLAIM_REFUSED = 3, /* worker: give it to another */
 };
 
+/* reuseport:hermes: what a worker is at, and whom of the 64 slots around its own it would let through; see bpf/hermes.bpf.h. */
+struct lb_hermes {
+	__u64 entered_ns; /* when it last came for connections (CLOCK_MONOTONIC); 0: it takes no part */
+	__u32 events;     /* at hand then: the connection that it took, those that waited behind it, what it reports */
+	__u32 rests;      /* not 0: there was nothing, and it waits */
+	__u64 decided_ns; /* when it last judged */
+	__u64 passed;     /* its verdict: bit per slot */
+	__u64 reserved[4];
+} LB_LINE;
+
 struct lb_worker_page {
 	/* line 0: written once, by the worker as it starts */
 	__u32 layout_version;
@@ -66,6 +76,7 @@ struct lb_worker_page {
 	struct lb_endpoint_cell cells[LB_MAX_ENDPOINTS] LB_LINE;
 	/* per hand-off */
 	__u32 claims[LB_MAX_CLAIMS] LB_LINE;
+	struct lb_hermes hermes;
 } __attribute__((aligned(LB_PAGE_SIZE)));
 
 /* What the primary publishes to all workers. */
@@ -74,9 +85,10 @@ struct lb_primary_page {
 	__u32 slot_max;  /* LB_MAX_SLOTS of the primary */
 	__u32 page_size; /* sizeof(struct lb_worker_page) of the primary */
 	__u32 reserved0[13];
-	__u32 awake LB_LINE;                      /* 0: asleep, ring the doorbell; 1: will look before it sleeps */
-	__u64 leaving[LB_MAX_SLOTS / 64] LB_LINE; /* bit per slot: its worker is to finish while others go on; it may not have heard yet */
-	__u32 work[LB_MAX_ENDPOINTS] LB_LINE;     /* round-robin: connections that an idle worker could be given */
+	__u32 awake LB_LINE; /* 0: asleep, ring the doorbell; 1: will look before it sleeps */
+	__u64 leaving[LB_MAX_SLOTS /
+		      64] LB_LINE; /* bit per slot: its worker is to finish while others go on (it may not have heard yet), or is gone */
+	__u32 work[LB_MAX_ENDPOINTS] LB_LINE; /* round-robin: connections that an idle worker could be given */
 } __attribute__((aligned(LB_PAGE_SIZE)));
 
 enum lb_selector {
@@ -85,6 +97,7 @@ enum lb_selector {
 	LB_SELECT_RANDOM = 2,
 	LB_SELECT_STICKY = 3,
 	LB_SELECT_CPU = 4,
+	LB_SELECT_HERMES = 5,
 };
 
 /* What the program is told about one endpoint's group; written by the primary through mmap. */

@@ -72,6 +72,7 @@ Result<void> DatagramSlots::open() noexcept {
 /// datagram that comes to it in between is lost, as it would have been before we bound.
 Result<void> DatagramSlots::attach_program() noexcept {
   if (selector() == Selector::hash) return {};
+  if (selector() == Selector::hermes) return descend({ENOTSUP, "hermes judges workers by their connections"});
   if (!around_.scoreboard.in_bpf()) {
     auto map = create_worker_pages_map();  // the primary tried and failed: ask again for the reason
     return descend(map ? Error{ENOMEM, "eBPF worker pages"} : map.error());

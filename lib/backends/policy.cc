@@ -23,6 +23,7 @@ constexpr Spelling kSpellings[] = {
     {"reuseport:p2c", {Backend::reuseport, Selector::p2c}},
     {"reuseport:sticky", {Backend::reuseport, Selector::sticky}},
     {"reuseport:cpu", {Backend::reuseport, Selector::cpu}},
+    {"reuseport:hermes", {Backend::reuseport, Selector::hermes}},
     {"reuseport:random", {Backend::reuseport, Selector::random}},
     {"reuseport:hash", {Backend::reuseport, Selector::hash}},
     {"round-robin", {Backend::round_robin, Selector::standard}},

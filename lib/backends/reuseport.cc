@@ -94,6 +94,7 @@ void ReuseportBackend::set_selector() noexcept { program_->group().selector = pr
 Result<void> ReuseportBackend::descend(Error why) noexcept {
   if (around_.strict) return error_naming(why.code, "LB_STRICT: reuseport without eBPF (" + std::string(why.op) + ")");
   reason_ = why.message();
+  if (selector() == Selector::hermes) return {};  // the paper's own way out is the kernel's hash, without a program
   classic_ = true;
   attach_classic();
   return {};
@@ -150,7 +151,7 @@ Result<Grant> ReuseportBackend::grant(Seat seat) noexcept {
   if (auto opened = open_slot(seat.slot); !opened) return opened.error();
   Slot& slot = slots_[seat.slot];
   slot.seat = seat;
-  Grant grant{Arrival::slot_socket, {slot.socket.get()}, {program_ ? 1U : 0U, steals() ? 1U : 0U, 0}};
+  Grant grant{Arrival::slot_socket, {slot.socket.get()}, {program_ ? 1U : 0U, steals() ? 1U : 0U, judge_each_other() ? 1U : 0U}};
   if (program_) grant.fds.insert(grant.fds.end(), {program_->picks_fd(), taken_.get()});
   return grant;
 }

@@ -44,8 +44,9 @@ class ReuseportBackend final : public EndpointBackend {
   bool lives_on(Seat seat) const noexcept override { return whole_ || seat.slot == 0; }
   void finish() noexcept override;
   bool may_select(Selector selector) const noexcept override {
-    // A program is there or not, and workers were told whether they may steal.
+    // A program is there or not, and workers were told whether they may steal, and whether they judge each other.
     return (request_.policy.selector == Selector::hash) == (selector == Selector::hash) &&
+           (request_.policy.selector == Selector::hermes) == (selector == Selector::hermes) &&
            permits_stealing(request_.policy.selector) == permits_stealing(selector);
   }
   void select(Selector selector) noexcept override;
@@ -58,8 +59,10 @@ class ReuseportBackend final : public EndpointBackend {
   }
   /// Do idle workers take what waits at busy ones? Under a rule that means a certain worker they must not; without a program there is none.
   bool steals() const noexcept {
-    return around_.stealing && selector() != Selector::hash && (!program_ || permits_stealing(selector()));
+    return around_.stealing && selector() != Selector::hash && selector() != Selector::hermes &&
+           (!program_ || permits_stealing(selector()));
   }
+  bool judge_each_other() const noexcept { return program_ && selector() == Selector::hermes; }
   Selector effective() const noexcept { return program_ ? selector() : classic_ ? Selector::random : Selector::hash; }
   Result<void> open_slot(uint32_t slot) noexcept;
   Result<UniqueFd> bind_slot() noexcept;

@@ -13,11 +13,15 @@ lb_selector program_selector(Selector selector) noexcept {
       return LB_SELECT_STICKY;
     case Selector::cpu:
       return LB_SELECT_CPU;
+    case Selector::hermes:
+      return LB_SELECT_HERMES;
     default:
       return LB_SELECT_LEAST_LOADED;
   }
 }
 
-bool permits_stealing(Selector selector) noexcept { return selector != Selector::hash && selector != Selector::sticky; }
+bool permits_stealing(Selector selector) noexcept {
+  return selector != Selector::hash && selector != Selector::sticky && selector != Selector::hermes;
+}
 
 }  // namespace lb

@@ -188,6 +188,7 @@ void Cluster::Impl::bury_departed() noexcept {
     const bool expected = as_meant(worker, departed->status);
     const bool replaceable = worker.deadline_ns == 0 && worker.recipe.kind != WorkerKind::primary;
     worker.state = WorkerState::gone;
+    scoreboard_.set_leaving(worker.slot, true);
     listeners_->left(worker.seat());
     Event event;
     event.exit_code = departed->status.code;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -28,6 +29,7 @@ inline uint32_t in_flight_of(const lb_worker_page& page) noexcept {
 }
 static_assert(sizeof(std::atomic<uint32_t>) == sizeof(__u32) && std::atomic<uint32_t>::is_always_lock_free);
 static_assert(sizeof(std::atomic<uint64_t>) == sizeof(__u64) && std::atomic<uint64_t>::is_always_lock_free);
+static_assert(offsetof(lb_worker_page, hermes) % 64 == 0 && sizeof(lb_hermes) == 64);
 static_assert(sizeof(lb_worker_page) == LB_PAGE_SIZE && sizeof(lb_primary_page) == LB_PAGE_SIZE);
 
 /// A memfd of a fixed size, zeroed: nobody can shrink it under the others' feet.
@@ -73,7 +75,7 @@ class Scoreboard {
   /// Primary: clears a slot's page for a new worker; what is known about the slot's socket stays.
   void vacate(uint32_t slot) noexcept;
 
-  /// Primary: the slot's worker is to finish while others go on. Seen at once, also by one that is slow to read its messages.
+  /// Primary: the slot's worker is to finish while others go on, or is gone. Seen at once, also by one that is slow to read its messages.
   void set_leaving(uint32_t slot, bool leaving) noexcept {
     auto& word = atomic(primary().leaving[slot / 64]);
     const uint64_t bit = uint64_t{1} << (slot % 64);

@@ -12,6 +12,7 @@
 #include "sys/error.hh"
 #include "sys/socket.hh"
 #include "worker/acceptor.hh"
+#include "worker/hermes.hh"
 #include "worker/slot_queues.hh"
 
 namespace lb {
@@ -24,14 +25,17 @@ constexpr Ticks kGivenUp = 1'000'000;   // a handshake that takes longer is not 
 
 class SlotAcceptor final : public Acceptor {
  public:
-  SlotAcceptor(Workplace& place, uint32_t cell, UniqueFd socket, SlotQueues queues, bool steals)
-      : place_(place), cell_(cell), socket_(std::move(socket)), queues_(std::move(queues)), steals_(steals) {}
+  SlotAcceptor(Workplace& place, uint32_t cell, UniqueFd socket, SlotQueues queues, bool steals, bool hermes)
+      : place_(place), cell_(cell), socket_(std::move(socket)), queues_(std::move(queues)), steals_(steals) {
+    if (hermes) hermes_.emplace(place_, queues_);
+  }
 
   bool expects() const noexcept override { return !queues_.known() || queues_.pending(place_.slot) > 0; }
 
   Result<Arrived> take(bool nonblocking) noexcept override {
     auto taken = take_fd(nonblocking);
     if (!taken) return taken.error();
+    if (hermes_ && *taken) hermes_->took();
     return Arrived{std::move(*taken), {}};
   }
 
@@ -40,6 +44,10 @@ class SlotAcceptor final : public Acceptor {
     lines_.push_back({epoll_fd, data});
     for (const uint32_t slot : adopted_) (void)add(epoll_fd, data, siblings_[slot].socket.get());
     return {};
+  }
+
+  void rest() noexcept override {
+    if (hermes_) hermes_->rests();
   }
 
   bool must_empty(bool) const noexcept override { return !left_; }
@@ -109,6 +117,7 @@ class SlotAcceptor final : public Acceptor {
   uint32_t cell_;
   UniqueFd socket_;
   SlotQueues queues_;
+  std::optional<Hermes> hermes_;
   bool steals_;
   bool left_ = false;                    // its queue is others' to empty
   Ticks looked_at_ = 0;                  // elsewhere, while there were own ones
@@ -251,7 +260,7 @@ Result<std::unique_ptr<Acceptor>> make_slot_acceptor(Workplace& place, const Mes
     queues = SlotQueues(std::move(*picks), std::move(*taken));
   }
   return std::unique_ptr<Acceptor>(std::make_unique<SlotAcceptor>(place, answer.endpoint, std::move(packet.fds[0]),
-                                                                  std::move(queues), answer.value[2] != 0));
+                                                                  std::move(queues), answer.value[2] != 0, answer.value[3] != 0));
 }
 
 }  // namespace lb

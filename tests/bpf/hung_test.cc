@@ -72,12 +72,11 @@ class HungBySelector : public ::testing::TestWithParam<std::tuple<Rung, lb_selec
  protected:
   HungGroup hung;
 };
-INSTANTIATE_TEST_SUITE_P(every, HungBySelector,
-                         ::testing::Combine(::testing::Values(Rung::kernel_backlog, Rung::in_flight),
-                                            ::testing::Values(LB_SELECT_LEAST_LOADED, LB_SELECT_P2C, LB_SELECT_RANDOM)),
-                         [](const auto& its) {
-                           return rung_name(std::get<0>(its.param)) + "_" + std::to_string(std::get<1>(its.param));
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    every, HungBySelector,
+    ::testing::Combine(::testing::Values(Rung::kernel_backlog, Rung::in_flight),
+                       ::testing::Values(LB_SELECT_LEAST_LOADED, LB_SELECT_P2C, LB_SELECT_RANDOM, LB_SELECT_HERMES)),
+    [](const auto& its) { return rung_name(std::get<0>(its.param)) + "_" + std::to_string(std::get<1>(its.param)); });
 
 TEST_P(HungBySelector, gets_nothing_until_its_heartbeat_moves) {
   OPEN_OR_SKIP(hung, 4, 1, std::get<0>(GetParam()));

@@ -51,7 +51,8 @@ bool is_unprivileged_rung(const std::string& rung) { return rung == "classic BPF
 
 class Unprivileged : public PolicyTest {};
 INSTANTIATE_TEST_SUITE_P(reuseport, Unprivileged,
-                         testing::Values("reuseport", "reuseport:p2c", "reuseport:random", "reuseport:sticky", "reuseport:cpu"),
+                         testing::Values("reuseport", "reuseport:p2c", "reuseport:random", "reuseport:sticky", "reuseport:cpu",
+                                         "reuseport:hermes"),
                          policy_test_name);
 
 TEST_P(Unprivileged, reuseport_serves_without_any_capability_and_says_how_and_why) {
@@ -80,6 +81,16 @@ TEST(Fallback, every_policy_serves_without_any_capability) {
       const auto endpoint = serve_and_report(policy);
       EXPECT_EQ(endpoint.requested.to_string(), Policy::parse(policy)->to_string());
     }
+  });
+}
+
+TEST(Fallback, hermes_without_ebpf_is_the_kernels_hash) {
+  in_child([] {
+    ASSERT_TRUE(keep_capabilities({}));
+    const auto endpoint = serve_and_report("reuseport:hermes");
+    EXPECT_EQ(endpoint.rung, "kernel hash");
+    EXPECT_EQ(endpoint.effective.to_string(), "reuseport:hash");
+    EXPECT_FALSE(endpoint.stealing);
   });
 }
 

@@ -96,6 +96,9 @@ INSTANTIATE_TEST_SUITE_P(reuseport, Hung,
                            return test_name(std::string(std::get<0>(its.param)) + "_" + std::get<1>(its.param));
                          });
 
+INSTANTIATE_TEST_SUITE_P(judges, Hung, testing::Values(std::tuple("reuseport:hermes", "kernel_backlog")),
+                         [](const auto&) { return std::string("reuseport_hermes"); });
+
 TEST_P(Hung, stopped_worker_is_out_of_the_pick_until_it_goes_on) {
   on_rung([] {
     TestCluster cluster(policy());

@@ -90,6 +90,7 @@ int answer_beside(void (*mischief)(const std::stop_token&, std::span<Word>), Wor
 
 class Nonsense : public PolicyTest {};
 LB_FOR_EVERY_POLICY(Nonsense);
+INSTANTIATE_TEST_SUITE_P(judges, Nonsense, testing::Values("reuseport:hermes"), policy_test_name);
 
 TEST_P(Nonsense, on_a_workers_page_costs_at_most_connections_that_were_its_own) {
   TestCluster cluster(policy());

@@ -68,7 +68,8 @@ TEST_P(ServeEveryKind, N40_fifty_connections_at_once_are_all_served_and_every_wo
 
 /// Selectors that serve as reuseport does, and are not in every test of the contract.
 class ServeSelector : public PolicyTest {};
-INSTANTIATE_TEST_SUITE_P(each, ServeSelector, testing::Values("reuseport:sticky", "reuseport:cpu"), policy_test_name);
+INSTANTIATE_TEST_SUITE_P(each, ServeSelector, testing::Values("reuseport:sticky", "reuseport:cpu", "reuseport:hermes"),
+                         policy_test_name);
 
 TEST_P(ServeSelector, each_of_2000_connections_is_served_once_and_the_status_names_it) {
   TestCluster cluster(policy());

@@ -29,6 +29,7 @@ constexpr Good kGood[] = {
     {"reuseport:p2c", Backend::reuseport, "reuseport:p2c"},
     {"reuseport:sticky", Backend::reuseport, "reuseport:sticky"},
     {"reuseport:cpu", Backend::reuseport, "reuseport:cpu"},
+    {"reuseport:hermes", Backend::reuseport, "reuseport:hermes"},
     {"reuseport:random", Backend::reuseport, "reuseport:random"},
     {"reuseport:hash", Backend::reuseport, "reuseport:hash"},
     {"round-robin", Backend::round_robin, "round-robin:cyclic"},
@@ -65,6 +66,7 @@ TEST(Policy, selectors_are_told_apart) {
   EXPECT_EQ(Policy::parse("reuseport:hash")->selector, Selector::hash);
   EXPECT_EQ(Policy::parse("reuseport:sticky")->selector, Selector::sticky);
   EXPECT_EQ(Policy::parse("reuseport:cpu")->selector, Selector::cpu);
+  EXPECT_EQ(Policy::parse("reuseport:hermes")->selector, Selector::hermes);
   EXPECT_EQ(Policy::parse("rr:least-loaded")->selector, Selector::least_loaded);
   EXPECT_FALSE(Policy::parse("reuseport:p2c").value() == Policy::parse("reuseport:hash").value());
 }
@@ -76,13 +78,14 @@ INSTANTIATE_TEST_SUITE_P(each, BadPolicy,
                                          "reuseport:cyclic", "reuseport:p2c:", "reuseport:p2c:hash", "reuseport,p2c",
                                          "round-robin:", "round-robin:hash", "round-robin:sticky", "sticky", "shared:cpu",
                                          "round-robin:p2c", "rr:random", "rr:", "auto:", "auto:p2c", "automatic", "default",
-                                         "hermes", ":", ":p2c", "least-loaded", "0", "1"));
+                                         "hermes", "round-robin:hermes", "shared:hermes", ":", ":p2c", "least-loaded", "0", "1"));
 
 void expect_names_it_and_lists_all(const Error& error, const std::string& given) {
   EXPECT_EQ(error.code, EINVAL);
   const auto message = error.message();
   EXPECT_NE(message.find(given), std::string::npos) << message;
-  for (const char* valid : {"shared", "reuseport", "round-robin", "auto", "least-loaded", "p2c", "random", "hash", "cyclic"}) {
+  for (const char* valid :
+       {"shared", "reuseport", "round-robin", "auto", "least-loaded", "p2c", "hermes", "random", "hash", "cyclic"}) {
     EXPECT_NE(message.find(valid), std::string::npos) << valid << " is missing in: " << message;
   }
 }

@@ -51,6 +51,7 @@ void list() {
       {"shared", "The workers share one socket; whoever is idle takes the next connection."},
       {"reuseport", "A socket for each worker; a program in the kernel picks the least loaded."},
       {"reuseport:p2c", "The same; the less loaded of two workers drawn at random."},
+      {"reuseport:hermes", "The same; the hash of the addresses among those whom the workers let through (Hermes, SIGCOMM 2025)."},
       {"reuseport:random", "The same; any worker that is ready."},
       {"reuseport:hash", "A socket for each worker; the kernel's own hash of the addresses, blind to load."},
       {"round-robin", "The primary accepts and hands each connection to the next worker that has room."},

@@ -44,6 +44,13 @@ enum class Selector {
   /// caches. As balanced as the network card's spread is: under it idle workers do take from busy ones. (As SO_INCOMING_CPU, socket(7), does
   /// for a group without a program since 6.2.)
   cpu,
+  /// Reuseport: by the kernel's hash among the workers that the workers themselves let through, as Alibaba Cloud's load balancers do (Pan et
+  /// al., "Hermes", SIGCOMM 2025). Each says when it last came for connections, how many it has and what else is at hand, and drops from
+  /// its verdict those that have not come for long and those with 1.5 times the average or more; fewer than two left: the hash alone. The
+  /// newest two verdicts count, so that no worker can leave out another alone. Filters are coarse and as old as the last worker's word: one
+  /// connection more or less does not matter to them, and nobody takes what waits at a busy one. Knows no weights; to choose where
+  /// connections are many and long-lived and a pick should follow the client's hash, and to compare with. Without eBPF it is the hash.
+  hermes,
   /// Round-robin: the next worker whose window has room, as Node.js does.
   cyclic,
   /// Round-robin: the program's own rule (Options::selector).
@@ -55,7 +62,7 @@ struct Policy {
   Backend backend = Backend::automatic;
   Selector selector = Selector::standard;
 
-  /// Reads `shared` (= `none`), `reuseport[:least-loaded|p2c|sticky|cpu|random|hash]`, `round-robin[:cyclic|least-loaded|custom]`
+  /// Reads `shared` (= `none`), `reuseport[:least-loaded|p2c|sticky|cpu|hermes|random|hash]`, `round-robin[:cyclic|least-loaded|custom]`
   /// (= `rr`) or `auto`. Anything else is EINVAL, with an `op` that names what was given and lists what is allowed.
   LB_API static Result<Policy> parse(std::string_view text) noexcept;
 
