@@ -16,8 +16,8 @@
 #include "maps.bpf.h"
 #include "ready.bpf.h"
 
-#define AT_ONCE 8u              /* verdicts that are looked at with one call */
-#define KEY_MAX (~0ull >> 1)    /* the difference of two has a sign */
+#define AT_ONCE 8u               /* verdicts that are looked at with one call */
+#define KEY_MAX (~0ull >> 1)     /* the difference of two has a sign */
 #define ANOTHER_HASH 0x9e3779b1u /* below() goes by the high bits, which a multiplication mixes */
 
 /* The two latest verdicts of the workers in `ready`, a word of slots: time above, slot of the word in the low 6 bits; below 64: none. */

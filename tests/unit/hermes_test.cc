@@ -77,7 +77,8 @@ TEST_F(HermesFilter, who_does_not_wake_for_its_connection_has_hung) {
 }
 
 TEST_F(HermesFilter, connections_of_one_and_a_half_times_the_average_are_too_many) {
-  for (const auto& [slot, count] : {std::pair{0U, 8U}, {1U, 11U}, {2U, 9U}, {3U, 4U}}) board_.page(slot).in_flight = count;  // 8 on average
+  for (const auto& [slot, count] : {std::pair{0U, 8U}, {1U, 11U}, {2U, 9U}, {3U, 4U}})
+    board_.page(slot).in_flight = count;  // 8 on average
   EXPECT_EQ(verdict(), bits({0, 1, 2, 3}));
   board_.page(1).in_flight = 14;
   board_.page(3).in_flight = 1;
@@ -90,7 +91,8 @@ TEST_F(HermesFilter, connections_of_one_and_a_half_times_the_average_are_too_man
 TEST_F(HermesFilter, events_are_averaged_over_those_who_have_not_too_many_connections) {
   board_.page(0).in_flight = 100;
   hermes(0).events = 100;
-  for (const auto& [slot, events] : {std::pair{1U, 1U}, {2U, 1U}, {3U, 4U}}) hermes(slot).events = events;  // 2 on average, without slot 0
+  for (const auto& [slot, events] : {std::pair{1U, 1U}, {2U, 1U}, {3U, 4U}})
+    hermes(slot).events = events;  // 2 on average, without slot 0
   EXPECT_EQ(verdict(), bits({1, 2}));
 }
 
