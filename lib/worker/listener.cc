@@ -114,6 +114,11 @@ Result<std::optional<Connection>> Listener::Impl::try_accept() noexcept {
     return std::optional<Connection>();
   }
   auto taken = take(true);
+  // Out of descriptors at the last look: what waits there is for others, and nothing would wake us for another one.
+  if (!taken && draining && took_last_ && accept_verdict(taken.error().code) == AcceptVerdict::back_off) {
+    end();
+    return std::optional<Connection>();
+  }
   if (taken && !*taken) {
     drained_ = draining && settled();
     rest();

@@ -416,6 +416,26 @@ TEST(UpgradeChain, worker_that_is_killed_as_it_leaves_is_no_failure_of_the_old_p
   EXPECT_EQ(server.end(), 0) << server.error();
 }
 
+/// Each can take none of those that wait, is told to leave, and is not told again.
+TEST(UpgradeChain, workers_without_descriptors_leave_what_waits_to_the_next_primarys) {
+  for (const char* policy : {"shared", "reuseport", "reuseport:hash"}) {
+    SCOPED_TRACE(policy);
+    Server server(policy);
+    const auto at = server.address();
+    for (const pid_t worker : children(server.pid(), 0)) limit_descriptors(worker, 3);
+    Crowd crowd;
+    crowd.connect(at, 16);
+    server.upgrade();
+    ASSERT_TRUE(server.wait_flag(kTookOver, 1));
+    crowd.ask_all();
+    EXPECT_TRUE(wait_until(
+        "the clients", [&] { return crowd.all(Client::State::finished); }, &crowd))
+        << crowd.describe();
+    EXPECT_EQ(server.wait(), 0) << server.error();
+    EXPECT_EQ(server.end(), 0) << server.error();
+  }
+}
+
 TEST(UpgradeChain, one_with_too_few_slots_is_refused) {
   const Folder folder;
   const auto path = folder.path("admin");
