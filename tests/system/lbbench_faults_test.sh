@@ -32,4 +32,5 @@ run kills 5 --scenario crash --faults 5 --policy $policies --worker-model event-
 run rolls 2 --scenario restart --faults 2 --policy $policies
 run 'policy changes' 8 --scenario switch --faults 8 --policy round-robin
 run 'scale steps' 3 --scenario scale-up --faults 3 --policy $policies
+run upgrades 1 --scenario upgrade --faults 1 --policy $policies --worker-model event-loop
 run kills 0 --chaos --duration 1.2 --policy reuseport --worker-model event-loop

@@ -2,6 +2,7 @@
 #include "fault_driver.hh"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/resource.h>
@@ -53,40 +54,53 @@ struct Undo {
 
 class FaultDriver {
  public:
-  FaultDriver(const FaultServerPlan& plan, Ledger& ledger, FaultServerReport& report)
-      : plan_(plan), ledger_(ledger), report_(report), target_(plan.workers), policies_(policies_to_visit(plan.policy)),
-        tour_(tour_of(policies_)), policy_(plan.policy) {}
+  FaultDriver(const FaultServerPlan& plan, Ledger& ledger, FaultServerReport& report, std::vector<int> shared)
+      : plan_(plan), ledger_(ledger), report_(report), shared_(std::move(shared)), first_(plan.primary * Ledger::kWorkersOfOne),
+        target_(plan.primary == 0 ? plan.workers : plan.workers_now), policies_(policies_to_visit(plan.policy)),
+        tour_(tour_of(policies_)), policy_(plan.primary == 0 ? plan.policy : plan.policy_now) {}
 
   bool start() {
-    const auto policy = lb::Policy::parse(plan_.policy);
+    report_.primaries[plan_.primary] = getpid();
+    const auto policy = lb::Policy::parse(policy_);
     if (!policy) return failed(policy.error().message());
     lb::Options options{.workers = plan_.workers, .workers_max = most(), .policy = *policy, .respawn = false};
     options.on_event = [this](const lb::Event& event) { on_event(event); };
     auto cluster = lb::Cluster::create(std::move(options));
     if (!cluster) return failed(cluster.error().message());
     cluster_.emplace(std::move(*cluster));
-    if (!until("workers to listen", [this] { return listening() >= target_; })) return false;
-    describe();
+    if (!until("workers to listen", [this] { return listening() >= target_ && (plan_.primary == 0 || took_over_); })) return false;
+    if (plan_.primary == 0) describe();
     return true;
   }
 
   bool harm() {
     FaultPlan faults(plan_.harm, plan_.seed);
-    report_.early = report_.middle = Footprint::of_this_process();
-    const uint64_t begun_ns = now_ns();
-    report_.begun_ns = begun_ns;
-    report_.port = port_;
-    bool half = false;
-    for (unsigned i = 0; !enough(i, now_ns() - begun_ns); ++i) {
+    if (plan_.primary == 0) {
+      report_.early = report_.middle = Footprint::of_this_process();
+      report_.begun_ns = now_ns();
+      report_.port = port_;
+    }
+    const uint64_t begun_ns = report_.begun_ns;
+    const unsigned done = report_.faults;  // by those before
+    for (unsigned i = 0; i < done; ++i) (void)faults.next();
+    bool half = enough(2 * done, 2 * (now_ns() - begun_ns));
+    for (unsigned i = done; !handed_over_ && !enough(i, now_ns() - begun_ns); ++i) {
       const Fault fault = faults.next();
-      if (!under_load() || !rest(fault.pause_ns) || !commit(fault)) return false;
       report_.faults = i + 1;
+      if (!under_load() || !rest(fault.pause_ns) || !commit(fault)) return false;
       if (!half && enough(2 * i, 2 * (now_ns() - begun_ns))) {
         half = true;
         report_.middle = Footprint::of_this_process();
       }
     }
     return true;
+  }
+
+  bool handed_over() const { return handed_over_; }
+  /// The next primary serves: this one's workers finish.
+  bool see_off() {
+    leaving_ = true;
+    return until("those to finish whom the next primary has not taken over", [this] { return cluster_->done(); });
   }
 
   /// Everything goes on, and what was begun comes to its end: with the workers and the policy of the start.
@@ -136,7 +150,10 @@ class FaultDriver {
   unsigned most() const { return std::min(kWorkersMax, plan_.workers + (plan_.workers + 1) / 2); }
 
   bool enough(unsigned faults, uint64_t elapsed_ns) const {
-    if (report_.halt || report_.workers + kIdsKept > Ledger::kWorkersEver) return true;
+    pollfd stop{shared_.back(), POLLIN, 0};
+    if (::poll(&stop, 1, 0) != 0) return true;  // nobody waits for the result any more
+    const bool several = plan_.harm == Harm::chaos || plan_.harm == Harm::upgrade;
+    if (report_.halt || ids_ + kIdsKept > (several ? Ledger::kWorkersOfOne : Ledger::kWorkersEver)) return true;
     return (plan_.faults && faults >= *plan_.faults) || (plan_.duration_ns != 0 && elapsed_ns >= plan_.duration_ns);
   }
 
@@ -153,12 +170,12 @@ class FaultDriver {
   void note(const lb::Event& event) {
     switch (event.kind) {
       case Kind::exit:
-        return note("worker {} exits: code {}, signal {}{}", event.worker, event.exit_code, event.signal,
+        return note("worker {} exits: code {}, signal {}{}", first_ + event.worker, event.exit_code, event.signal,
                     event.expected ? ", as meant" : "");
       case Kind::listening:
-        return note("worker {} listens", event.worker);
+        return note("worker {} listens", first_ + event.worker);
       case Kind::draining:
-        return note("worker {} drains", event.worker);
+        return note("worker {} drains", first_ + event.worker);
       case Kind::roll_done:
         return note("roll done");
       case Kind::roll_failed:
@@ -167,6 +184,12 @@ class FaultDriver {
         return note("policy is {}", event.endpoint->effective.to_string());
       case Kind::policy_not_changed:
         return note("policy does not change: {}", event.reason);
+      case Kind::upgrade_done:
+        return note("primary {} hands over", plan_.primary);
+      case Kind::upgrade_failed:
+        return note("upgrade failed: {}", event.reason);
+      case Kind::took_over:
+        return note("primary {} has taken over", plan_.primary);
       default:
         return;
     }
@@ -174,7 +197,17 @@ class FaultDriver {
 
   void on_event(const lb::Event& event) {
     note(event);
-    if (event.kind == Kind::spawned) report_.workers = std::max(report_.workers.load(), event.worker);
+    if (event.kind == Kind::spawned) {
+      ids_ = event.worker;
+      ++report_.workers;
+    }
+    took_over_ |= event.kind == Kind::took_over;
+    handed_over_ |= event.kind == Kind::upgrade_done;
+    if (event.kind == Kind::upgrade_failed) {
+      upgrade_failed_ = true;
+      ++report_.upgrades_failed;
+      if (plan_.harm != Harm::chaos) failed(fmt::format("an upgrade failed: {}", event.reason));
+    }
     if (event.kind == Kind::roll_done) ++rolls_ended_;
     if (event.kind == Kind::roll_failed) {
       ++rolls_ended_;
@@ -189,7 +222,8 @@ class FaultDriver {
     }
     if (event.kind != Kind::exit) return;
     staff_ns_ = 0;
-    const bool by_us = event.worker < Ledger::kWorkersEver && ledger_.workers[event.worker].killed_ns != 0;
+    const bool by_us =
+        event.worker < Ledger::kWorkersOfOne * Ledger::kPrimariesMax - first_ && line_of(event.worker).killed_ns != 0;
     if (by_us || event.expected) return;  // a rolling restart that has failed ends those that were starting
     // One that could not start, as there were no descriptors, in it or in the primary; keep_staffed tries again.
     if (plan_.harm == Harm::chaos && event.signal == 0 && event.exit_code == EMFILE) return;
@@ -232,7 +266,7 @@ class FaultDriver {
   /// Starts those that are missing. Not by Options::respawn, whose pauses between crashes would be most of the time.
   void keep_staffed(uint64_t now) {
     staff_ns_ = now + kStaffNs;
-    if (leaving_) return;
+    if (leaving_ || handed_over_) return;
     const auto status = cluster_->status();
     if (status.roll.state == lb::RollStatus::State::running || !status.scaling.empty()) return;
     const auto staying = std::ranges::count_if(status.workers, [](const auto& worker) {
@@ -240,7 +274,7 @@ class FaultDriver {
     });
     for (auto count = static_cast<unsigned>(staying); count < target_; ++count) {
       const auto spawned = cluster_->spawn(
-          [this](lb::Worker& worker) { return serve_accounted(worker, plan_.model, Workload(plan_.work, 0), ledger_); });
+          [this](lb::Worker& worker) { return serve_accounted(worker, plan_.model, Workload(plan_.work, 0), ledger_, first_); });
       if (spawned) continue;
       if (plan_.harm != Harm::chaos) failed(spawned.error().message());
       return;
@@ -274,6 +308,8 @@ class FaultDriver {
       case FaultKind::scale:
         done = scale_to(next_scale(fault.draw));
         break;
+      case FaultKind::upgrade:
+        return upgrade(fault.draw);
       case FaultKind::worker_descriptors:
         starve(victim(fault.draw).pid, fault.draw);
         break;
@@ -295,13 +331,13 @@ class FaultDriver {
     const auto worker = victim(draw);
     if (worker.pid <= 0) return true;
     if (draw / 1000 % 3 == 0) {
-      note("stop worker {}, to be killed", worker.id);
+      note("stop worker {}, to be killed", first_ + worker.id);
       ::kill(worker.pid, SIGSTOP);
       if (!rest(draw / 3000 % 20 * kMs)) return false;
     }
     if (!cluster_->is_connected(worker.id) && cluster_->is_dead(worker.id)) return true;  // it left meanwhile
-    note("kill worker {}", worker.id);
-    ledger_.workers[worker.id].killed_ns = now_ns();
+    note("kill worker {}", first_ + worker.id);
+    line_of(worker.id).killed_ns = now_ns();
     ::kill(worker.pid, SIGKILL);
     if (plan_.harm == Harm::chaos) return true;
     // Mostly with all at work, sometimes while a replacement starts.
@@ -312,10 +348,10 @@ class FaultDriver {
   void stop_for_a_while(uint64_t draw) {
     const auto worker = victim(draw);
     if (worker.pid <= 0) return;
-    note("stop worker {}", worker.id);
+    note("stop worker {}", first_ + worker.id);
     ::kill(worker.pid, SIGSTOP);
     undos_.push_back({now_ns() + (20 + draw / 1000 % 600) * kMs, [this, worker] {
-                        note("worker {} goes on", worker.id);
+                        note("worker {} goes on", first_ + worker.id);
                         if (!cluster_->is_dead(worker.id)) ::kill(worker.pid, SIGCONT);
                       }});
   }
@@ -367,6 +403,35 @@ class FaultDriver {
     });
   }
 
+  /// Under chaos it may be refused, while a roll or a change is under way, or come to nothing for want of descriptors.
+  bool upgrade(uint64_t draw) {
+    if (plan_.primary + 1 == Ledger::kPrimariesMax) return true;
+    FaultServerPlan next = plan_;
+    next.primary = plan_.primary + 1;
+    next.policy_now = policy_;
+    next.workers_now = target_;
+    lb::Command command{.args = {kNextPrimary}, .env = {fmt::format("LB_SCHED_POLICY={}", policy_)}};
+    for (const int fd : shared_) {
+      fcntl(fd, F_SETFD, 0);
+      command.args.push_back(std::to_string(fd));
+    }
+    for (auto& argument : next.to_arguments()) command.args.push_back(std::move(argument));
+    note("upgrade");
+    upgrade_failed_ = false;
+    const auto asked = cluster_->upgrade(std::move(command));
+    for (const int fd : shared_) fcntl(fd, F_SETFD, FD_CLOEXEC);
+    if (!asked && plan_.harm != Harm::chaos) return failed(asked.error().message());
+    if (!asked) return true;
+    if (plan_.harm == Harm::chaos && draw % 2 == 0 && !kill(draw / 2)) return false;
+    if (!until(
+            "the next primary", [this] { return handed_over_ || upgrade_failed_; }, 2 * kPatienceNs))
+      return false;
+    if (handed_over_) ++report_.done[static_cast<size_t>(FaultKind::upgrade)];
+    return true;
+  }
+
+  WorkerLine& line_of(uint32_t id) const { return ledger_.workers[first_ + id]; }
+
   /// Takes from the process the right to open any descriptor more; setrlimit(2).
   void starve(pid_t pid, uint64_t draw) {
     if (pid <= 0 || std::ranges::find(starved_, pid) != starved_.end()) return;
@@ -395,6 +460,8 @@ class FaultDriver {
   const FaultServerPlan& plan_;
   Ledger& ledger_;
   FaultServerReport& report_;
+  const std::vector<int> shared_;  // what the next primary needs: ledger, report, stop
+  const uint32_t first_;           // what is added to a worker's id
   std::optional<lb::Cluster> cluster_;
   unsigned target_;
   const std::vector<std::string> policies_;
@@ -407,6 +474,10 @@ class FaultDriver {
   unsigned changes_ = 0;
   unsigned changes_ended_ = 0;
   uint16_t port_ = 0;
+  uint32_t ids_ = 0;
+  bool took_over_ = false;
+  bool handed_over_ = false;
+  bool upgrade_failed_ = false;
   bool halting_ = false;
   bool leaving_ = false;
 };
@@ -425,13 +496,62 @@ Footprint Footprint::of_this_process() {
   return footprint;
 }
 
-int run_fault_server(const FaultServerPlan& plan, Ledger& ledger, FaultServerReport& report, int stop_fd) {
-  setenv("LB_SCHED_POLICY", plan.policy.c_str(), 1);  // what is set for the user's own programs is not for this one
-  FaultDriver driver(plan, ledger, report);
-  const bool served = driver.start() && driver.harm() && driver.calm();
-  report.over = true;
+std::vector<std::string> FaultServerPlan::to_arguments() const {
+  return {policy,
+          std::to_string(workers),
+          std::to_string(static_cast<int>(model)),
+          std::to_string(static_cast<int>(harm)),
+          std::to_string(seed),
+          faults ? std::to_string(*faults) : "",
+          std::to_string(duration_ns),
+          std::to_string(primary),
+          policy_now,
+          std::to_string(workers_now),
+          std::to_string(static_cast<int>(work))};
+}
+
+FaultServerPlan FaultServerPlan::from_arguments(const std::vector<std::string>& arguments) {
+  const auto number = [&](size_t at) { return std::stoull(arguments.at(at)); };
+  return {.policy = arguments.at(0),
+          .workers = static_cast<unsigned>(number(1)),
+          .work = static_cast<Work>(number(10)),
+          .model = static_cast<WorkerModel>(number(2)),
+          .harm = static_cast<Harm>(number(3)),
+          .seed = number(4),
+          .faults = arguments.at(5).empty() ? std::nullopt : std::optional<unsigned>(static_cast<unsigned>(number(5))),
+          .duration_ns = number(6),
+          .primary = static_cast<uint32_t>(number(7)),
+          .policy_now = arguments.at(8),
+          .workers_now = static_cast<unsigned>(number(9))};
+}
+
+int run_fault_server(const FaultServerPlan& plan, const SharedArray<Ledger>& ledger, const SharedArray<FaultServerReport>& report,
+                     int stop_fd) {
+  // What is set for the user's own programs is not for this one.
+  setenv("LB_SCHED_POLICY", (plan.primary == 0 ? plan.policy : plan.policy_now).c_str(), 1);
+  FaultDriver driver(plan, ledger[0], report[0], {ledger.fd(), report.fd(), stop_fd});
+  bool served = driver.start() && driver.harm();
+  if (served && driver.handed_over()) return driver.see_off() ? 0 : 1;
+  served = served && driver.calm();
+  report[0].over = true;
   if (!served || !driver.linger(stop_fd)) return 1;
   return driver.leave() ? 0 : 1;
+}
+
+int run_next_fault_server(int argc, char** argv) {
+  constexpr int kFirst = 2;  // after kNextPrimary
+  constexpr int kShared = 3;
+  if (argc < kFirst + kShared) return 2;
+  allow_descriptors();
+  std::array<int, kShared> fds{};
+  for (int i = 0; i < kShared; ++i) {
+    fds[static_cast<size_t>(i)] = std::stoi(argv[kFirst + i]);
+    fcntl(fds[static_cast<size_t>(i)], F_SETFD, FD_CLOEXEC);
+  }
+  const SharedArray<Ledger> ledger(lb::UniqueFd(fds[0]), 1);
+  const SharedArray<FaultServerReport> report(lb::UniqueFd(fds[1]), 1);
+  const lb::UniqueFd stop(fds[2]);
+  return run_fault_server(FaultServerPlan::from_arguments({argv + kFirst + kShared, argv + argc}), ledger, report, stop.get());
 }
 
 }  // namespace lbbench

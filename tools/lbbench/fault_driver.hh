@@ -5,16 +5,18 @@
 #include <atomic>
 #include <cstdint>
 #include <optional>
+#include <string>
 
 #include "chronicle.hh"
 #include "fault_plan.hh"
 #include "ledger.hh"
 #include "options.hh"
+#include "shared_array.hh"
 
 namespace lbbench {
 
 struct FaultServerPlan {
-  std::string policy;
+  std::string policy;  ///< of the start, and of the end
   unsigned workers;
   Work work;
   WorkerModel model;
@@ -22,6 +24,13 @@ struct FaultServerPlan {
   uint64_t seed;
   std::optional<unsigned> faults;  ///< end after so many
   uint64_t duration_ns;            ///< or after so long; 0: no limit
+  uint32_t primary = 0;            ///< how many there were before this one
+  std::string policy_now{};        ///< as that one leaves it; empty: `policy`
+  unsigned workers_now = 0;        ///< the same
+
+  /// As the arguments of a program, and back.
+  std::vector<std::string> to_arguments() const;
+  static FaultServerPlan from_arguments(const std::vector<std::string>& arguments);
 };
 
 /// What a process takes: descriptors, and anonymous memory (RssAnon of proc(5)).
@@ -38,7 +47,9 @@ struct FaultServerReport {
   std::atomic<bool> halt;      ///< set by the main process: no further faults
   std::atomic<bool> over;      ///< all faults are done, and what was stopped goes on
   std::atomic<uint32_t> faults;
-  std::array<std::atomic<uint32_t>, kFaultKinds> done;  ///< by FaultKind
+  std::array<std::atomic<uint32_t>, kFaultKinds> done;            ///< by FaultKind
+  std::array<std::atomic<int>, Ledger::kPrimariesMax> primaries;  ///< their pids, in their order; 0: there is none yet
+  std::atomic<uint32_t> upgrades_failed;
   std::atomic<uint32_t> rolls_failed;
   std::atomic<uint32_t> changes_failed;
   std::atomic<uint32_t> crashes;    ///< workers that ended badly, and not by our hand
@@ -58,7 +69,12 @@ struct FaultServerReport {
 };
 
 /// Runs a cluster, does to it what the plan says, and waits until `stop_fd` is readable or at its end before it shuts down. For a
-/// process of its own, with one thread; gives its exit code.
-int run_fault_server(const FaultServerPlan& plan, Ledger& ledger, FaultServerReport& report, int stop_fd);
+/// process of its own, with one thread; gives its exit code. It may be another process by then: an upgrade executes one, which waits.
+int run_fault_server(const FaultServerPlan& plan, const SharedArray<Ledger>& ledger, const SharedArray<FaultServerReport>& report,
+                     int stop_fd);
+
+/// The first argument of a primary that another has executed, which takes over from it and goes on with its plan.
+constexpr const char* kNextPrimary = "--next-primary";
+int run_next_fault_server(int argc, char** argv);
 
 }  // namespace lbbench

@@ -12,11 +12,12 @@ struct Weighted {
 };
 
 constexpr uint64_t kMs = 1'000'000;
-constexpr std::array kChaos{Weighted{FaultKind::kill, 30},
+constexpr std::array kChaos{Weighted{FaultKind::kill, 29},
                             Weighted{FaultKind::stop, 20},
                             Weighted{FaultKind::roll, 10},
                             Weighted{FaultKind::policy, 15},
                             Weighted{FaultKind::scale, 15},
+                            Weighted{FaultKind::upgrade, 1},
                             Weighted{FaultKind::worker_descriptors, 7},
                             Weighted{FaultKind::primary_descriptors, 3}};
 
@@ -31,8 +32,8 @@ FaultKind pick(uint64_t draw) {
 }  // namespace
 
 const char* name_of(FaultKind kind) {
-  constexpr const char* names[kFaultKinds] = {"kills",       "stops",          "rolls",          "policy changes",
-                                              "scale steps", "worker EMFILEs", "primary EMFILEs"};
+  constexpr const char* names[kFaultKinds] = {"kills",       "stops",    "rolls",          "policy changes",
+                                              "scale steps", "upgrades", "worker EMFILEs", "primary EMFILEs"};
   return names[static_cast<size_t>(kind)];
 }
 
@@ -46,6 +47,8 @@ Fault FaultPlan::next() {
       return {FaultKind::policy, 5 * kMs + below(30 * kMs), random_()};
     case Harm::scale:
       return {FaultKind::scale, below(50 * kMs), random_()};
+    case Harm::upgrade:
+      return {FaultKind::upgrade, below(20 * kMs), random_()};
     case Harm::chaos:
     case Harm::none:
       break;

@@ -18,10 +18,11 @@ enum class FaultKind {
   roll,                ///< a rolling restart
   policy,              ///< a change of policy
   scale,               ///< another number of workers
+  upgrade,             ///< a new primary, in a program executed anew; in every other one a worker is killed meanwhile
   worker_descriptors,  ///< a worker can open no further descriptor for a while
   primary_descriptors  ///< nor can the primary
 };
-constexpr size_t kFaultKinds = 7;
+constexpr size_t kFaultKinds = 8;
 /// "kills", "rolls", ...: how a report names several of them, and JSON the counter.
 const char* name_of(FaultKind kind);
 

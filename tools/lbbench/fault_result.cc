@@ -12,7 +12,8 @@
 namespace lbbench {
 namespace {
 
-constexpr size_t kExplainedMax = 10;  // losses, of a run
+constexpr unsigned kExplainedMax = 3;           // losses, of a run
+constexpr uint64_t kSameMomentNs = 50'000'000;  // so near to one that was explained, another has the same cause
 
 constexpr unsigned kSlotsPerWorker = 3;  // a socket for each slot is made when it is first used: two for each of 1.5 times as many
 
@@ -25,8 +26,14 @@ std::vector<std::string> trouble_in(const RunResult& run, const FaultServerRepor
   };
   complain(run.lost.total() > 0,
            fmt::format("lost {} refused, {} reset, {} timed out", run.lost.refused, run.lost.reset, run.lost.timeout));
-  for (size_t i = 0; i < std::min(told.faults.size(), kExplainedMax); ++i)
-    trouble.push_back(report.chronicle.explain(told.faults[i], report.begun_ns));
+  uint64_t explained_ns = 0;
+  unsigned explained = 0;
+  for (const Loss& loss : told.faults) {
+    if ((explained != 0 && loss.at_ns < explained_ns + kSameMomentNs) || explained == kExplainedMax) continue;
+    ++explained;
+    explained_ns = loss.at_ns;
+    trouble.push_back(report.chronicle.explain(loss, report.begun_ns));
+  }
   complain(faults.taken_twice > 0, fmt::format("{} connections were taken by two workers", faults.taken_twice));
   complain(faults.dropped > 0, fmt::format("liblb says that it dropped {} connections", faults.dropped));
   complain(unaccounted > 0, fmt::format("{} connections are not accounted for", unaccounted));
@@ -60,6 +67,9 @@ std::string notes_on(const std::string& policy, const std::vector<const RunResul
     text += wrap(fmt::format("! {} ran as {} ({}): {}", policy, last.effective, last.rung, last.fallback), "    ");
   for (const auto* run : runs) {
     const auto& faults = *run->faults;
+    if (faults.upgrades_failed > 0)
+      text +=
+          wrap(fmt::format("{}: {} upgrades came to nothing, and the old primary went on", policy, faults.upgrades_failed), "    ");
     if (faults.rolls_failed + faults.changes_failed > 0)
       text += wrap(fmt::format("{}: not carried out, as their workers were killed or descriptors taken: {} rolls, {} changes",
                                policy, faults.rolls_failed, faults.changes_failed),
@@ -90,6 +100,7 @@ void fill_in(RunResult& result, const Ledger& ledger, const FaultServerReport& r
                      .taken_twice = ledger.taken_twice,
                      .dropped = report.dropped,
                      .workers_ever = report.workers,
+                     .upgrades_failed = report.upgrades_failed,
                      .rolls_failed = report.rolls_failed,
                      .changes_failed = report.changes_failed,
                      .left_over = report.left_over,

@@ -4,9 +4,12 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 #include <memory>
 #include <system_error>
 
@@ -32,9 +35,10 @@ class FaultRun {
         latencies_ns_(kLatencies), begun_ns_(now_ns()) {}
 
   std::variant<RunResult, RunFailure, Interrupted> go() {
+    prctl(PR_SET_CHILD_SUBREAPER, 1);  // of primaries that others have executed and handed over to
     start_server();
     if (!wait([this] { return report_[0].port != 0; })) return Interrupted{};
-    if (server_->ended()) return RunFailure{report_[0].error[0] != '\0' ? report_[0].error.data() : "the server did not start"};
+    if (servers_ended()) return RunFailure{report_[0].error[0] != '\0' ? report_[0].error.data() : "the server did not start"};
     start_load();
     const bool whole = wait([this] { return report_[0].over.load(); });
     if (!whole) {
@@ -45,8 +49,8 @@ class FaultRun {
     ledger_[0].stop = true;
     wait_for([this] { return load_->ended(); }, kLoadEndNs);
     stop_.reset();
-    const int code = server_->wait(kServerEndMs);
-    return result_of(seconds, code);
+    wait_for([this] { return servers_ended(); }, kServerEndMs * uint64_t{1'000'000});
+    return result_of(seconds, end_servers());
   }
 
  private:
@@ -68,7 +72,7 @@ class FaultRun {
                                  .duration_ns = options.faults_of(scenario) && !options.duration_s ? 0 : duration_ns};
     server_ = std::make_unique<Child>([&] {
       stop_.reset();
-      return run_fault_server(server, ledger_[0], report_[0], read.get());
+      return run_fault_server(server, ledger_, report_, read.get());
     });
   }
 
@@ -86,14 +90,36 @@ class FaultRun {
     });
   }
 
+  /// Every primary so far, each of which executed the next. They are ours once those that did so are gone.
+  bool servers_ended() const {
+    if (!server_->ended()) return false;
+    for (; successors_ended_ + 1 < report_[0].primaries.size(); ++successors_ended_) {
+      const pid_t pid = report_[0].primaries[successors_ended_ + 1];
+      if (pid == 0) return true;
+      int status = 0;
+      if (waitpid(pid, &status, WNOHANG) != pid) return errno == ECHILD && ::kill(pid, 0) != 0;
+      if (status != 0) failed_code_ = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+    }
+    return true;
+  }
+
+  /// 0, or what one of them ended with that did not end well.
+  int end_servers() const {
+    const int code = server_->wait(0);
+    while (!servers_ended()) {
+      ::kill(report_[0].primaries[successors_ended_ + 1], SIGKILL);
+      ::poll(nullptr, 0, kTickMs);
+    }
+    return code != 0 ? code : failed_code_;
+  }
+
   uint64_t seed() const { return plan_.options.seed + plan_.repeat - 1; }
 
   /// Until `condition` holds or the server has ended. False when interrupted.
   template <class Condition>
   bool wait(const Condition& condition) const {
-    while (!condition() && !server_->ended()) {
-      pollfd fd{server_->fd(), POLLIN, 0};
-      ::poll(&fd, 1, kTickMs);
+    while (!condition() && !servers_ended()) {
+      ::poll(nullptr, 0, kTickMs);
       if (!tick_(static_cast<double>(now_ns() - begun_ns_) / 1e9)) return false;
     }
     return true;
@@ -133,6 +159,8 @@ class FaultRun {
   uint64_t load_ns_ = 0;
   lb::UniqueFd stop_;
   std::unique_ptr<Child> server_;
+  mutable size_t successors_ended_ = 0;
+  mutable int failed_code_ = 0;
   std::unique_ptr<Child> load_;
 };
 

@@ -40,24 +40,17 @@ class Taking {
   WorkerLine& line_;
 };
 
-/// A primary that has just been left without any hands that on.
-void allow_descriptors() {
-  rlimit files{};
-  if (getrlimit(RLIMIT_NOFILE, &files) != 0) return;
-  files.rlim_cur = files.rlim_max;
-  setrlimit(RLIMIT_NOFILE, &files);
-}
-
 class Serving {
  public:
-  Serving(lb::Worker& worker, lb::Listener& listener, const Workload& workload, Ledger& ledger)
-      : worker_(worker), listener_(listener), workload_(workload), ledger_(ledger), line_(ledger.workers[worker.id()]) {}
+  Serving(lb::Worker& worker, lb::Listener& listener, const Workload& workload, Ledger& ledger, uint32_t number)
+      : worker_(worker), listener_(listener), workload_(workload), ledger_(ledger), number_(number), line_(ledger.workers[number]) {
+  }
 
   int serially() {
     while (auto connection = accept()) {
       Request request{};
       while (recv(connection->fd(), &request, sizeof request, MSG_WAITALL) == sizeof request &&
-             answer(connection->fd(), request, worker_.id(), workload_)) {
+             answer(connection->fd(), request, number_, workload_)) {
       }
     }
     return listener_.error().code;
@@ -100,7 +93,7 @@ class Serving {
   std::optional<lb::Connection> accept() {
     const Taking taking(line_);
     auto connection = listener_.accept();
-    if (connection) ledger_.took(connection->fd(), worker_.id());
+    if (connection) ledger_.took(connection->fd(), number_);
     return connection;
   }
 
@@ -117,7 +110,7 @@ class Serving {
       }
       if (!*taken) return false;
       connection = std::move(**taken);
-      ledger_.took(connection.fd(), worker_.id());
+      ledger_.took(connection.fd(), number_);
     }
     const int fd = connection.fd();
     epoll_event event{.events = EPOLLIN, .data = {.u64 = static_cast<uint64_t>(fd)}};
@@ -137,13 +130,14 @@ class Serving {
     if (n > 0) session.have += static_cast<size_t>(n);
     if (n > 0 && session.have < sizeof session.request) return;
     session.have = 0;
-    if (n <= 0 || !answer(fd, session.request, worker_.id(), workload_)) sessions_.erase(found);
+    if (n <= 0 || !answer(fd, session.request, number_, workload_)) sessions_.erase(found);
   }
 
   lb::Worker& worker_;
   lb::Listener& listener_;
   const Workload& workload_;
   Ledger& ledger_;
+  const uint32_t number_;
   WorkerLine& line_;
   lb::UniqueFd epoll_;
   std::unordered_map<int, Session> sessions_;
@@ -151,11 +145,18 @@ class Serving {
 
 }  // namespace
 
-int serve_accounted(lb::Worker& worker, WorkerModel model, const Workload& workload, Ledger& ledger) {
+void allow_descriptors() {
+  rlimit files{};
+  if (getrlimit(RLIMIT_NOFILE, &files) != 0) return;
+  files.rlim_cur = files.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &files);
+}
+
+int serve_accounted(lb::Worker& worker, WorkerModel model, const Workload& workload, Ledger& ledger, uint32_t first) {
   allow_descriptors();
   auto listener = worker.listen("tcp://127.0.0.1:0", {.backlog = kBacklog});
   if (!listener) return listener.error().code;
-  Serving serving(worker, *listener, workload, ledger);
+  Serving serving(worker, *listener, workload, ledger, first + worker.id());
   const int failed = model == WorkerModel::serial ? serving.serially() : serving.by_event_loop();
   if (failed != 0) _exit(failed);  // as one that crashes: the last to close its listener would give up the endpoint
   return 0;

@@ -9,8 +9,12 @@
 
 namespace lbbench {
 
-/// What each worker under faults runs: serves, and writes down which connections its own code has. Gives its exit code:
+/// A primary that has just been left without any hands that on.
+void allow_descriptors();
+
+/// What each worker under faults runs: serves, and writes down which connections its own code has, as number `first` + its id. Gives its
+/// exit code:
 /// 0, or the errno of what failed.
-int serve_accounted(lb::Worker& worker, WorkerModel model, const Workload& workload, Ledger& ledger);
+int serve_accounted(lb::Worker& worker, WorkerModel model, const Workload& workload, Ledger& ledger, uint32_t first);
 
 }  // namespace lbbench

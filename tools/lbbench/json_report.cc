@@ -45,6 +45,7 @@ Json to_json(const FaultResult& faults) {
           {"taken_twice", faults.taken_twice},
           {"dropped", faults.dropped},
           {"workers_ever", faults.workers_ever},
+          {"upgrades_failed", faults.upgrades_failed},
           {"rolls_failed", faults.rolls_failed},
           {"changes_failed", faults.changes_failed},
           {"processes_left", faults.left_over},

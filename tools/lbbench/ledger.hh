@@ -22,7 +22,7 @@ struct Loss {
   uint64_t begun_ns = 0;
 };
 
-/// What is known of one worker, by its id. Outlives it.
+/// What is known of one worker, by its number: its id, and kWorkersOfOne more for each primary before its own. Outlives it.
 struct WorkerLine {
   std::atomic<uint64_t> killed_ns{0};  ///< CLOCK_MONOTONIC, just before lbbench killed it; 0: it did not
   std::atomic<uint32_t> taking{0};     ///< 1: from before it asks liblb for a connection until it has written down which it got
@@ -31,8 +31,10 @@ struct WorkerLine {
 /// Shared by clients, workers and whoever does the harm, so that every connection can be accounted for: a client is known by its port,
 /// which a worker writes its id to as soon as its own code has the connection.
 struct Ledger {
-  static constexpr uint32_t kWorkersEver = 1 << 16;
-  static constexpr uint32_t kLossesMax = 1 << 16;  ///< more are counted, and are lost whoever had them
+  static constexpr uint32_t kPrimariesMax = 64;
+  static constexpr uint32_t kWorkersEver = 1 << 19;
+  static constexpr uint32_t kWorkersOfOne = kWorkersEver / kPrimariesMax;  ///< of one primary, where there are several
+  static constexpr uint32_t kLossesMax = 1 << 16;                          ///< more are counted, and are lost whoever had them
 
   std::array<std::atomic<uint32_t>, 1 << 16> taker{};
   std::array<WorkerLine, kWorkersEver> workers{};

@@ -6,8 +6,10 @@
 #include <cstdio>
 #include <lb/policy.hh>
 #include <map>
+#include <string_view>
 
 #include "advice.hh"
+#include "fault_driver.hh"
 #include "file_commands.hh"
 #include "host.hh"
 #include "json_report.hh"
@@ -207,6 +209,7 @@ int measure_and_report(Options options) {
 }
 
 int run(int argc, char** argv) {
+  if (argc > 1 && std::string_view(argv[1]) == kNextPrimary) return run_next_fault_server(argc, argv);
   const auto parsed = parse_options(argc, argv);
   if (const auto* leave = std::get_if<Leave>(&parsed)) {
     fmt::print(leave->code == 0 ? stdout : stderr, "{}", leave->text);

@@ -69,6 +69,7 @@ struct FaultResult {
   uint64_t taken_twice = 0;                            ///< by two workers
   uint64_t dropped = 0;                                ///< liblb's own count (EndpointStatus::lost)
   uint64_t workers_ever = 0;
+  uint64_t upgrades_failed = 0;
   uint64_t rolls_failed = 0;
   uint64_t changes_failed = 0;
   uint64_t left_over = 0;             ///< child processes that were there after the end

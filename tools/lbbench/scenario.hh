@@ -13,7 +13,7 @@ enum class Load { open, closed };
 enum class Law { fixed, exponential };
 
 /// What a scenario does to the cluster while it serves (fault_plan.hh).
-enum class Harm { none, crash, restart, change, scale, chaos };
+enum class Harm { none, crash, restart, change, scale, upgrade, chaos };
 
 /// One kind of connection in a scenario's mix.
 struct Service {
