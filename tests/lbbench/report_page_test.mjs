@@ -122,7 +122,7 @@ try {
   browser = await driver.launch({ executablePath: chromium, args: ['--no-sandbox', ...options] });
   await check(browser, measured, 'measured', 390, 'light', 1, 0);
   for (const width of [1280, 390])
-    for (const colorScheme of ['light', 'dark']) await check(browser, recorded, 'recorded', width, colorScheme, 2, 1, ['2 lost of 2,000 connections under 40 faults']);
+    for (const colorScheme of ['light', 'dark']) await check(browser, recorded, 'recorded', width, colorScheme, 2, 1, ['2 lost of 2,000 connections under 40 faults; 58 more went with killed workers that had accepted them']);
 } finally {
   await browser?.close();
   rmSync(folder, { recursive: true });

@@ -76,6 +76,7 @@ function section(scenario) {
 function harmSection(harm) {
   const lost = harm.contenders.reduce((sum, c) => sum + c.lost.refused + c.lost.reset + c.lost.timeout, 0);
   const faults = harm.contenders.reduce((sum, c) => sum + c.faults, 0);
+  const own = harm.contenders.reduce((sum, c) => sum + c.with_worker + c.in_accept, 0);
   const begun = harm.contenders.reduce((sum, c) => sum + c.begun, 0);
   const troubles = harm.contenders.flatMap((c) => c.trouble.map((line) => `${c.name}: ${line}`));
   const good = lost === 0 && troubles.length === 0;
@@ -90,7 +91,7 @@ function harmSection(harm) {
       'p',
       { class: good ? 'toll good' : 'toll bad' },
       element('b', {}, good ? '0 lost' : lost > 0 ? `${count(lost)} lost` : 'Not as it should be'),
-      ` of ${count(begun)} connections under ${count(faults)} faults`,
+      ` of ${count(begun)} connections under ${count(faults)} faults${own > 0 ? `; ${count(own)} more went with killed workers that had accepted them` : ''}`,
     ),
     tollTable(harm, palette),
     element('ul', { class: 'notes' }, ...harm.contenders.map((c) => element('li', {}, `${c.name}: ${c.done}; a connection took ${short(c.max_ms)} ms at most`))),
