@@ -4,12 +4,15 @@
 #include <netinet/in.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <array>
+#include <csignal>
 #include <cstring>
 #include <utility>
 
 #include "contract.hh"
+#include "isolation.hh"
 
 namespace lb::test {
 namespace {
@@ -201,6 +204,34 @@ TEST_P(Listen, N25_endpoint_that_the_last_worker_closed_can_be_listened_on_again
   crowd.ask_all();
   EXPECT_TRUE(cluster.wait_finished(crowd));
   cluster.expect_clean_shutdown();
+}
+
+/// It is the only one just then, and clients wait there.
+TEST_P(Listen, worker_that_cannot_take_up_an_endpoint_leaves_it_and_those_who_wait_there) {
+  Options options;
+  options.respawn = false;
+  TestCluster cluster(policy(), std::move(options));
+  ASSERT_TRUE(cluster.start(1, Style::blocking));
+  stop_process(cluster.worker(1).pid);
+  Crowd crowd;
+  crowd.connect(cluster.address(), 8);
+  ASSERT_EQ(::kill(cluster.worker(1).pid, SIGKILL), 0);
+  ASSERT_TRUE(cluster.wait_exit(1));
+  Board& board = cluster.board();
+  const WorkerFunction at_second_try = [&board](Worker& worker) {
+    limit_descriptors(::getpid(), 3);
+    const auto failed = worker.listen(kAnyPort);
+    limit_descriptors(::getpid(), 100);
+    if (failed || failed.error().code != EMFILE) return board.fail("listen without descriptors");
+    auto listener = worker.listen(kAnyPort);
+    return listener ? answer_all(worker, *listener, Style::watch, board) : board.fail(listener.error().message());
+  };
+  ASSERT_TRUE(cluster.start(1, at_second_try));
+  crowd.ask_all();
+  EXPECT_TRUE(cluster.wait_finished(crowd));
+  EXPECT_TRUE(crowd.all(Client::State::finished)) << crowd.describe();
+  EXPECT_EQ(board.failures, 0u) << board.text.data();
+  EXPECT_TRUE(cluster.shut_down());
 }
 
 }  // namespace

@@ -422,6 +422,11 @@ TEST(UpgradeChain, workers_without_descriptors_leave_what_waits_to_the_next_prim
     SCOPED_TRACE(policy);
     Server server(policy);
     const auto at = server.address();
+    Crowd first;  // a sanitizer asks for descriptors when it sees a type for the first time
+    first.connect(at, 8);
+    first.ask_all();
+    ASSERT_TRUE(wait_until(
+        "the first clients", [&] { return first.all(Client::State::finished); }, &first));
     for (const pid_t worker : children(server.pid(), 0)) limit_descriptors(worker, 3);
     Crowd crowd;
     crowd.connect(at, 16);
