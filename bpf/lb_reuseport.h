@@ -16,7 +16,7 @@
 
 #include <linux/types.h>
 
-#define LB_LAYOUT_VERSION 4
+#define LB_LAYOUT_VERSION 5
 #define LB_PAGE_SIZE 4096
 #define LB_MAX_SLOTS 512              /* worker slots; a replacement takes a fresh one while the old drains */
 #define LB_MAX_ENDPOINTS 64           /* endpoints with a cell of their own on each worker's page */
@@ -26,6 +26,8 @@
 #define LB_MAX_CLAIMS 256             /* hand-offs that one worker may hold un-taken, over all endpoints */
 #define LB_IN_FLIGHT 0x7fffffffu      /* of the word in_flight: the count */
 #define LB_RING_WHEN_LESS 0x80000000u /* of the word in_flight: the primary waits for it to fall */
+#define LB_RULE_STEAL 1u              /* of the word rules: take what waits for busy siblings */
+#define LB_RULE_JUDGE 2u              /* of the word rules: judge each other; see bpf/hermes.bpf.h */
 #define LB_LINE __attribute__((aligned(64)))
 
 /* A worker's figures for one endpoint. */
@@ -53,7 +55,7 @@ enum lb_claim_state {
 
 /* reuseport:hermes: what a worker is at, and whom of the 64 slots around its own it would let through; see bpf/hermes.bpf.h. */
 struct lb_hermes {
-	__u64 entered_ns; /* when it last came for connections (CLOCK_MONOTONIC); 0: it takes no part */
+	__u64 entered_ns; /* when it last came for connections (CLOCK_MONOTONIC); 0: not since it is to judge */
 	__u32 events;     /* at hand then: the connection that it took, those that waited behind it, what it reports */
 	__u32 rests;      /* not 0: there was nothing, and it waits */
 	__u64 decided_ns; /* when it last judged */
@@ -88,7 +90,8 @@ struct lb_primary_page {
 	__u32 awake LB_LINE; /* 0: asleep, ring the doorbell; 1: will look before it sleeps */
 	__u64 leaving[LB_MAX_SLOTS /
 		      64] LB_LINE; /* bit per slot: its worker is to finish while others go on (it may not have heard yet), or is gone */
-	__u32 work[LB_MAX_ENDPOINTS] LB_LINE; /* round-robin: connections that an idle worker could be given */
+	__u32 work[LB_MAX_ENDPOINTS] LB_LINE;  /* round-robin: connections that an idle worker could be given */
+	__u32 rules[LB_MAX_ENDPOINTS] LB_LINE; /* reuseport: LB_RULE_*, what the selector asks of the workers */
 } __attribute__((aligned(LB_PAGE_SIZE)));
 
 enum lb_selector {

@@ -46,6 +46,13 @@ Result<void> ReuseportBackend::open() noexcept {
 void ReuseportBackend::select(Selector selector) noexcept {
   request_.policy.selector = selector;
   if (program_) set_selector();
+  publish_rules();
+}
+
+/// Workers look at them each time, so a change of selector needs no word to them.
+void ReuseportBackend::publish_rules() noexcept {
+  const bool judge = program_ && selector() == Selector::hermes;
+  atomic(around_.scoreboard.primary().rules[request_.cell]).store((steals() ? LB_RULE_STEAL : 0) | (judge ? LB_RULE_JUDGE : 0));
 }
 
 Result<void> ReuseportBackend::attach_program() noexcept {
@@ -151,7 +158,8 @@ Result<Grant> ReuseportBackend::grant(Seat seat) noexcept {
   if (auto opened = open_slot(seat.slot); !opened) return opened.error();
   Slot& slot = slots_[seat.slot];
   slot.seat = seat;
-  Grant grant{Arrival::slot_socket, {slot.socket.get()}, {program_ ? 1U : 0U, steals() ? 1U : 0U, judge_each_other() ? 1U : 0U}};
+  publish_rules();
+  Grant grant{Arrival::slot_socket, {slot.socket.get()}, {program_ ? 1U : 0U, 0, 0}};
   if (program_) grant.fds.insert(grant.fds.end(), {program_->picks_fd(), taken_.get()});
   return grant;
 }

@@ -44,10 +44,9 @@ class ReuseportBackend final : public EndpointBackend {
   bool lives_on(Seat seat) const noexcept override { return whole_ || seat.slot == 0; }
   void finish() noexcept override;
   bool may_select(Selector selector) const noexcept override {
-    // A program is there or not, and workers were told whether they may steal, and whether they judge each other.
+    // A program is there or not, and hermes is the one that would be without any.
     return (request_.policy.selector == Selector::hash) == (selector == Selector::hash) &&
-           (request_.policy.selector == Selector::hermes) == (selector == Selector::hermes) &&
-           permits_stealing(request_.policy.selector) == permits_stealing(selector);
+           (program_ || (request_.policy.selector == Selector::hermes) == (selector == Selector::hermes));
   }
   void select(Selector selector) noexcept override;
   Result<Endpoint> address() const noexcept override { return address_; }
@@ -62,7 +61,7 @@ class ReuseportBackend final : public EndpointBackend {
     return around_.stealing && selector() != Selector::hash && selector() != Selector::hermes &&
            (!program_ || permits_stealing(selector()));
   }
-  bool judge_each_other() const noexcept { return program_ && selector() == Selector::hermes; }
+  void publish_rules() noexcept;
   Selector effective() const noexcept { return program_ ? selector() : classic_ ? Selector::random : Selector::hash; }
   Result<void> open_slot(uint32_t slot) noexcept;
   Result<UniqueFd> bind_slot() noexcept;

@@ -70,7 +70,7 @@ enum SharedSocket : uint32_t {
 /// One control message: a fixed size, so that length is checked once, but for the few that have a payload. SOCK_SEQPACKET keeps its borders.
 struct Message {
   /// Between a primary and its workers, which are of one liblb or do not go together. Counts the changes of acts and their values.
-  static constexpr uint16_t kVersion = 4;
+  static constexpr uint16_t kVersion = 5;
   /// Between a primary and the one that takes over from it. Their workers never meet, so this one seldom changes, and a new liblb can
   /// take over from an old one.
   static constexpr uint16_t kHandOverVersion = 1;

@@ -108,6 +108,7 @@ void Scoreboard::vacate(uint32_t slot) noexcept {
   atomic(old.reported).store(0);
   atomic(old.heartbeat).store(0);
   for (__u64* field : {&old.hermes.entered_ns, &old.hermes.decided_ns}) atomic(*field).store(0);
+  atomic(old.hermes.events).store(0);
   for (auto& cell : old.cells) {
     atomic(cell.accepted).store(0);
     atomic(cell.waiting).store(0);

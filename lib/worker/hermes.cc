@@ -12,6 +12,7 @@
 #include "worker/hermes.hh"
 
 #include <array>
+#include <utility>
 
 #include "sys/process.hh"
 
@@ -57,12 +58,11 @@ class Candidates {
   size_t count_ = 0;
 };
 
-/// The time filter.
+/// The time filter. Who has not come since hermes was chosen may be asleep since before.
 bool alive(const lb_hermes& its, const SlotQueues& queues, uint32_t slot, uint64_t now_ns) noexcept {
-  if (atomic(its.rests).load(std::memory_order_relaxed) == 0) {
-    const auto in_loop_ns = static_cast<int64_t>(now_ns - atomic(its.entered_ns).load(std::memory_order_relaxed));
-    return in_loop_ns < static_cast<int64_t>(kHung_ns);
-  }
+  const uint64_t entered_ns = atomic(its.entered_ns).load(std::memory_order_relaxed);
+  if (entered_ns != 0 && atomic(its.rests).load(std::memory_order_relaxed) == 0)
+    return static_cast<int64_t>(now_ns - entered_ns) < static_cast<int64_t>(kHung_ns);
   const int32_t pending = queues.pending(slot);
   return pending <= 0 || queues.age_of_oldest(slot, pending, static_cast<Ticks>(now_ns >> 10)) < kHung;
 }
@@ -73,7 +73,7 @@ uint64_t hermes_verdict(const Scoreboard& board, const SlotQueues& queues, uint3
   Candidates candidates;
   for (uint32_t slot = first; slot < std::min(first + 64, board.slots()); ++slot) {
     const lb_worker_page& page = board.page(slot);
-    if (atomic(page.hermes.entered_ns).load(std::memory_order_relaxed) == 0 || board.leaving(slot)) continue;
+    if (atomic(page.heartbeat).load(std::memory_order_relaxed) == 0 || board.leaving(slot)) continue;
     if (!alive(page.hermes, queues, slot, now_ns)) continue;
     candidates.add({slot, in_flight_of(page), atomic(page.hermes.events).load(std::memory_order_relaxed)});
   }
@@ -89,10 +89,18 @@ void Hermes::took() noexcept {
 
 void Hermes::rests() noexcept { enter(0, true); }
 
+void Hermes::leave() noexcept {
+  if (!std::exchange(takes_part_, false)) return;
+  lb_hermes& own = place_.page().hermes;
+  for (__u64* field : {&own.entered_ns, &own.decided_ns}) atomic(*field).store(0, std::memory_order_relaxed);
+  atomic(own.events).store(0, std::memory_order_relaxed);
+}
+
 void Hermes::enter(uint32_t events, bool rests) noexcept {
   lb_worker_page& page = place_.page();
   lb_hermes& own = page.hermes;
   const uint64_t now = now_ns();
+  takes_part_ = true;
   events += atomic(page.reported).load(std::memory_order_relaxed);
   atomic(own.entered_ns).store(now, std::memory_order_relaxed);
   atomic(own.events).store(events, std::memory_order_relaxed);

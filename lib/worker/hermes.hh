@@ -8,8 +8,8 @@
 
 namespace lb {
 
-/// Of the 64 slots from `first` on, those whose workers pass the three filters; `queues` are the endpoint's. Only who takes part counts:
-/// has come for connections under hermes, and is not leaving.
+/// Of the 64 slots from `first` on, those whose workers pass the three filters; `queues` are the endpoint's. Only who is there
+/// and not leaving counts.
 uint64_t hermes_verdict(const Scoreboard& board, const SlotQueues& queues, uint32_t first, uint64_t now_ns) noexcept;
 
 /// A worker under reuseport:hermes: says on its page what it is at, and whom it would let through. No system call.
@@ -21,12 +21,15 @@ class Hermes {
   void took() noexcept;
   /// It has found nothing, and is about to wait.
   void rests() noexcept;
+  /// The selector is another now.
+  void leave() noexcept;
 
  private:
   void enter(uint32_t events, bool rests) noexcept;
 
   Workplace& place_;
   const SlotQueues& queues_;
+  bool takes_part_ = false;
 };
 
 }  // namespace lb

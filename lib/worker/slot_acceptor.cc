@@ -25,17 +25,15 @@ constexpr Ticks kGivenUp = 1'000'000;   // a handshake that takes longer is not 
 
 class SlotAcceptor final : public Acceptor {
  public:
-  SlotAcceptor(Workplace& place, uint32_t cell, UniqueFd socket, SlotQueues queues, bool steals, bool hermes)
-      : place_(place), cell_(cell), socket_(std::move(socket)), queues_(std::move(queues)), steals_(steals) {
-    if (hermes) hermes_.emplace(place_, queues_);
-  }
+  SlotAcceptor(Workplace& place, uint32_t cell, UniqueFd socket, SlotQueues queues)
+      : place_(place), cell_(cell), socket_(std::move(socket)), queues_(std::move(queues)) {}
 
   bool expects() const noexcept override { return !queues_.known() || queues_.pending(place_.slot) > 0; }
 
   Result<Arrived> take(bool nonblocking) noexcept override {
     auto taken = take_fd(nonblocking);
     if (!taken) return taken.error();
-    if (hermes_ && *taken) hermes_->took();
+    if (*taken) judges() ? hermes_.took() : hermes_.leave();
     return Arrived{std::move(*taken), {}};
   }
 
@@ -46,9 +44,7 @@ class SlotAcceptor final : public Acceptor {
     return {};
   }
 
-  void rest() noexcept override {
-    if (hermes_) hermes_->rests();
-  }
+  void rest() noexcept override { judges() ? hermes_.rests() : hermes_.leave(); }
 
   bool must_empty(bool) const noexcept override { return !left_; }
 
@@ -93,7 +89,12 @@ class SlotAcceptor final : public Acceptor {
   };
 
   Result<UniqueFd> take_fd(bool nonblocking) noexcept;
-  bool may_steal() const noexcept { return steals_ && !place_.board.leaving(place_.slot); }
+  /// The primary's word, of which there is news when the selector changes.
+  bool asked_to(uint32_t rule) const noexcept {
+    return (atomic(place_.board.primary().rules[cell_]).load(std::memory_order_relaxed) & rule) != 0;
+  }
+  bool judges() const noexcept { return asked_to(LB_RULE_JUDGE); }
+  bool may_steal() const noexcept { return steals_ && asked_to(LB_RULE_STEAL) && !place_.board.leaving(place_.slot); }
   Waiting oldest_elsewhere(Ticks now) const noexcept;
   Result<UniqueFd> take_older(bool nonblocking) noexcept;
   Result<UniqueFd> take_from(uint32_t slot, bool nonblocking) noexcept;
@@ -117,8 +118,8 @@ class SlotAcceptor final : public Acceptor {
   uint32_t cell_;
   UniqueFd socket_;
   SlotQueues queues_;
-  std::optional<Hermes> hermes_;
-  bool steals_;
+  Hermes hermes_{place_, queues_};
+  bool steals_ = true;                   // until it retires
   bool left_ = false;                    // its queue is others' to empty
   Ticks looked_at_ = 0;                  // elsewhere, while there were own ones
   std::optional<Ticks> seen_elsewhere_;  // and from when on the oldest there has waited
@@ -259,8 +260,8 @@ Result<std::unique_ptr<Acceptor>> make_slot_acceptor(Workplace& place, const Mes
     if (!taken) return taken.error();
     queues = SlotQueues(std::move(*picks), std::move(*taken));
   }
-  return std::unique_ptr<Acceptor>(std::make_unique<SlotAcceptor>(place, answer.endpoint, std::move(packet.fds[0]),
-                                                                  std::move(queues), answer.value[2] != 0, answer.value[3] != 0));
+  return std::unique_ptr<Acceptor>(
+      std::make_unique<SlotAcceptor>(place, answer.endpoint, std::move(packet.fds[0]), std::move(queues)));
 }
 
 }  // namespace lb

@@ -48,11 +48,11 @@ TEST(Hermes, each_worker_serves_what_it_was_given) {
 }
 
 TEST(Hermes, comes_and_goes_under_load_without_a_loss) {
-  TestCluster cluster(kHermes);
+  TestCluster cluster("reuseport");
   ASSERT_TRUE(cluster.start(3, Style::watch));
   LB_SKIP_WITHOUT_BPF(!has_program(cluster), "eBPF: " + cluster.endpoint().reason);
   const Load load({.to = cluster.address(), .count = Board::kNumbers, .at_once = 8});
-  for (const char* policy : {"round-robin", kHermes, "shared", kHermes}) {
+  for (const char* policy : {kHermes, "round-robin", kHermes, "reuseport:sticky", kHermes}) {
     ASSERT_TRUE(cluster->set_policy(Policy::parse(policy).value()));
     ASSERT_TRUE(cluster.wait_until("the change of policy", [&] { return cluster.endpoint().changing.empty(); }));
     EXPECT_EQ(cluster.endpoint().effective.to_string(), Policy::parse(policy)->to_string()) << cluster.describe();

@@ -238,8 +238,8 @@ TEST(PolicyChange, N5_changes_that_are_asked_for_at_once_end_with_the_last) {
 }
 
 TEST(PolicyChange, N5_selector_alone_changes_at_once) {
-  const std::pair<const char*, const char*> kPairs[] = {{"reuseport", "reuseport:p2c"},
-                                                        {"round-robin", "round-robin:least-loaded"}};
+  const std::pair<const char*, const char*> kPairs[] = {
+      {"reuseport", "reuseport:p2c"}, {"reuseport", "reuseport:sticky"}, {"round-robin", "round-robin:least-loaded"}};
   for (const auto& [from, to] : kPairs) {
     TestCluster cluster(from);
     ASSERT_TRUE(cluster.start(2, Style::watch));

@@ -27,7 +27,10 @@ class HermesFilter : public testing::Test {
   }
 
   lb_hermes& hermes(uint32_t slot) { return board_.page(slot).hermes; }
-  void join(uint32_t slot) { hermes(slot).entered_ns = kNow_ns - 1000; }
+  void join(uint32_t slot) {
+    board_.page(slot).heartbeat = 1;
+    hermes(slot).entered_ns = kNow_ns - 1000;
+  }
   /// The program sends the slot a connection.
   void pick(uint32_t slot, uint64_t at_ns) {
     auto& its = static_cast<lb_slot_picks*>(picks_.get())[slot];
@@ -67,6 +70,13 @@ TEST_F(HermesFilter, who_rests_is_alive_however_long) {
   EXPECT_EQ(verdict(), bits({0, 1, 2, 3})) << "it has hardly had the time to wake";
 }
 
+TEST_F(HermesFilter, who_sleeps_since_before_hermes_was_chosen_is_alive) {
+  hermes(2) = {};
+  EXPECT_EQ(verdict(), bits({0, 1, 2, 3}));
+  pick(2, kNow_ns - kLong_ns);
+  EXPECT_EQ(verdict(), bits({0, 1, 3}));
+}
+
 TEST_F(HermesFilter, who_does_not_wake_for_its_connection_has_hung) {
   hermes(2).rests = 1;
   pick(2, kNow_ns - kLong_ns);
@@ -96,9 +106,9 @@ TEST_F(HermesFilter, events_are_averaged_over_those_who_have_not_too_many_connec
   EXPECT_EQ(verdict(), bits({1, 2}));
 }
 
-TEST_F(HermesFilter, who_takes_no_part_or_leaves_is_neither_let_through_nor_counted) {
+TEST_F(HermesFilter, who_is_not_there_or_leaves_is_neither_let_through_nor_counted) {
   for (uint32_t slot = 0; slot < 4; ++slot) board_.page(slot).in_flight = slot == 0 ? 5 : 4;
-  hermes(2).entered_ns = 0;
+  board_.page(2).heartbeat = 0;
   board_.page(2).in_flight = 0;
   board_.set_leaving(3, true);
   board_.page(3).in_flight = 0;  // with these two slot 0 would have twice the average
@@ -147,6 +157,9 @@ TEST_F(HermesFilter, worker_says_what_it_is_at_and_whom_it_would_let_through) {
   EXPECT_EQ(page.hermes.events, 0u);
   EXPECT_NE(page.hermes.rests, 0u);
   EXPECT_EQ(page.hermes.passed, bits({0, 1, 2, 3}));
+  worker.leave();
+  EXPECT_EQ(page.hermes.entered_ns, 0u);
+  EXPECT_EQ(page.hermes.decided_ns, 0u) << "its word is no longer heard";
 }
 
 }  // namespace
