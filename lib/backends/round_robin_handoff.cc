@@ -165,7 +165,8 @@ void RoundRobinBackend::dispatch() noexcept {
     const size_t each = share();
     Peer* peer = pick(now, each);
     if (peer == nullptr) break;
-    if (!hand_off(*peer, each - std::min(each - 1, peer->handed.size()), now)) break;
+    if (!hand_off(*peer, each - std::min(each - 1, peer->handed.size()), now))
+      peer->paused_until_ns = now + kRetryPause_ns;  // no claim word is free, or so its page says: the others go on
   }
 }
 

@@ -147,7 +147,7 @@ void Cluster::Impl::tell_drains() noexcept {
     if (worker->retired)
       worker->ended_by = SIGKILL;
     else
-      failed_ = true;
+      failed_ |= !to_others_;  // the next primary serves
     supervisor_->kill(*worker);
     worker->deadline_ns = UINT64_MAX;
   }

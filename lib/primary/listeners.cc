@@ -46,7 +46,9 @@ Result<Listeners::Answer> Listeners::query(Seat seat, const ListenQuery& asked) 
     entry.seats.push_back(seat);
     return Answer{std::move(*grant), *address, cell};
   }
-  if (entry.seats.empty()) std::erase_if(entries_, [&](const auto& each) { return each.get() == &entry; });
+  // What others have served, or serve until its policy has changed, waits for another attempt: clients may be in its queue.
+  if (entry.seats.empty() && !entry.served && !entry.change)
+    std::erase_if(entries_, [&](const auto& each) { return each.get() == &entry; });
   return grant ? address.error() : grant.error();
 } catch (...) {
   return Error{ENOMEM, "listen"};

@@ -72,6 +72,15 @@ void write_nonsense(const std::stop_token& over, std::span<Word> page) {
   }
 }
 
+/// It has one connection, waits for another, and no word for a hand-off is free: in whatever field, this says so.
+void write_ones(const std::stop_token& over, std::span<Word> page) {
+  while (!over.stop_requested()) {
+    for (size_t i = 0; i < page.size(); ++i)
+      if (i != kDoorbellWord) page[i] = 1;
+    std::this_thread::yield();
+  }
+}
+
 void ring_without_end(const std::stop_token& over, std::span<Word> page) {
   const uint64_t one = 1;
   while (!over.stop_requested() && ::write(static_cast<int>(page[kDoorbellWord]), &one, sizeof one) == sizeof one) {
@@ -135,6 +144,24 @@ TEST_P(Nonsense, of_a_worker_that_drains_holds_no_shutdown_up) {
   EXPECT_TRUE(cluster.wait_until(
       "the clients' end", [&] { return crowd.count(Client::State::finished) + crowd.count(Client::State::lost) == crowd.size(); },
       &crowd));
+  EXPECT_TRUE(cluster.shut_down());
+}
+
+class NonsenseHandedOff : public PolicyTest {};
+INSTANTIATE_TEST_SUITE_P(every, NonsenseHandedOff, testing::ValuesIn(kRoundRobins), policy_test_name);
+
+TEST_P(NonsenseHandedOff, that_says_idle_and_has_no_claim_word_free_leaves_connections_to_the_others) {
+  TestCluster cluster(policy());
+  auto& board = cluster.board();
+  ASSERT_TRUE(cluster.start(4, [&](Worker& worker) {
+    if (worker.id() == 1) return answer_beside(write_ones, worker, board);
+    return answering(Style::watch, board)(worker);
+  }));
+  Crowd crowd;
+  crowd.connect(cluster.address(), 40);
+  EXPECT_TRUE(cluster.wait_greeted(crowd));
+  crowd.ask_all();
+  EXPECT_TRUE(cluster.wait_finished(crowd));
   EXPECT_TRUE(cluster.shut_down());
 }
 

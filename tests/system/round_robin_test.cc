@@ -10,6 +10,7 @@
 #include <csignal>
 
 #include "contract.hh"
+#include "isolation.hh"
 
 namespace lb::test {
 namespace {
@@ -90,6 +91,39 @@ TEST_P(HandOff, N20_worker_is_handed_the_next_when_it_has_taken_the_last) {
   EXPECT_TRUE(cluster.wait_until(
       "the clients to be told", [&] { return crowd.all(Client::State::lost) && crowd.greeted() == 3; }, &crowd));
   cluster.expect_clean_shutdown();
+}
+
+TEST_P(HandOff, endpoint_that_others_have_served_outlives_a_primary_that_cannot_grant_it_and_so_do_those_who_wait) {
+  const Gate first;
+  const Gate second;
+  TestCluster cluster(policy(), {.respawn = false});
+  auto& board = cluster.board();
+  ASSERT_TRUE(cluster.start(1, Style::blocking));
+  stop_process(cluster.worker(1).pid);
+  Crowd crowd;
+  crowd.connect(cluster.address(), 8);
+  ASSERT_EQ(::kill(cluster.worker(1).pid, SIGKILL), 0);
+  ASSERT_TRUE(cluster.wait_exit(1));
+  ASSERT_TRUE(cluster->spawn([&](Worker& worker) {
+    first.wait();
+    const auto refused = worker.listen(kAnyPort);
+    if (refused || refused.error().code != EMFILE) board.fail("listen while the primary has no descriptors");
+    board.flag[0] = 1;
+    second.wait();
+    return answering(Style::watch, board)(worker);
+  }));
+  const int next = ::dup(STDERR_FILENO);  // the lowest free number
+  ::close(next);
+  limit_descriptors(::getpid(), static_cast<rlim_t>(next));
+  first.open();
+  EXPECT_TRUE(cluster.wait_until("the refusal", [&] { return board.flag[0] == 1; }));
+  limit_descriptors(::getpid(), 1024);
+  second.open();
+  crowd.ask_all();
+  EXPECT_TRUE(cluster.wait_finished(crowd));
+  EXPECT_TRUE(crowd.all(Client::State::finished)) << crowd.describe();
+  EXPECT_EQ(board.failures, 0u) << board.text.data();
+  EXPECT_TRUE(cluster.shut_down());
 }
 
 /// However long the worker whose turn it was is at its request: it is busy, not hung.

@@ -35,6 +35,7 @@ enum Flag : size_t {
   kAsking,      ///< workers of theirs that are about to listen
   kLetGo,       ///< slow ones go on
   kDrops,       ///< 1: every primary drops its privileges once it has started
+  kCuts,        ///< 1: workers that leave have no patience with their connections
 };
 
 enum Behaviour : uint32_t { kGood, kExits, kHangs, kWorkerFails, kAborts, kIsSlow, kSpeaksAnother, kIsSmall };
@@ -61,6 +62,7 @@ int be_primary(Board& board, const std::string& endpoint) {
   options.workers = how == kIsSmall ? 1 : kWorkers;
   if (how == kIsSmall) options.workers_max = 1;
   if (board.flag[kDrops] != 0) options.privileges = Options::Privileges::all_drop;
+  if (board.flag[kCuts] != 0) options.drain_deadline = std::chrono::milliseconds(50);
   if (board.flag[kNext] == kHangs) options.upgrade_deadline = kShort;
   options.on_event = [&board, how](const Event& event) {
     if (event.kind == Event::Kind::took_over) ++board.flag[kTookOver];
@@ -413,6 +415,20 @@ TEST(UpgradeChain, worker_that_is_killed_as_it_leaves_is_no_failure_of_the_old_p
   ASSERT_TRUE(server.wait_flag(kTookOver, 1));
   for (auto& client : crowd) ::kill(client.worker_pid(), SIGKILL);
   EXPECT_EQ(server.wait(), 0) << server.error();
+  EXPECT_EQ(server.end(), 0) << server.error();
+}
+
+TEST(UpgradeChain, connection_that_outlives_the_drain_deadline_is_cut_and_no_failure_of_the_old_primary) {
+  Server server("shared");
+  server.board().flag[kCuts] = 1;
+  Crowd crowd;
+  crowd.connect(server.address(), 1);
+  ASSERT_TRUE(wait_until(
+      "the client to be greeted", [&] { return crowd.greeted() == 1; }, &crowd));
+  server.upgrade();
+  EXPECT_EQ(server.wait(), 0) << server.error();
+  EXPECT_TRUE(wait_until(
+      "the client to be cut", [&] { return crowd.all(Client::State::lost); }, &crowd));
   EXPECT_EQ(server.end(), 0) << server.error();
 }
 
