@@ -88,8 +88,8 @@ struct lb_primary_page {
 	__u32 page_size; /* sizeof(struct lb_worker_page) of the primary */
 	__u32 reserved0[13];
 	__u32 awake LB_LINE; /* 0: asleep, ring the doorbell; 1: will look before it sleeps */
-	__u64 leaving[LB_MAX_SLOTS /
-		      64] LB_LINE; /* bit per slot: its worker is to finish while others go on (it may not have heard yet), or is gone */
+	/* bit per slot: its worker is to finish while others go on (it may not have heard yet), or is gone */
+	__u64 leaving[LB_MAX_SLOTS / 64] LB_LINE;
 	__u32 work[LB_MAX_ENDPOINTS] LB_LINE;  /* round-robin: connections that an idle worker could be given */
 	__u32 rules[LB_MAX_ENDPOINTS] LB_LINE; /* reuseport: LB_RULE_*, what the selector asks of the workers */
 } __attribute__((aligned(LB_PAGE_SIZE)));
