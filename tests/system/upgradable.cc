@@ -30,7 +30,7 @@ int be_primary(Board& board, const std::string& endpoint) {
   options.workers = how == kIsSmall ? 1 : kUpgradeWorkers;
   if (how == kIsSmall) options.workers_max = 1;
   if (board.flag[kDrops] != 0) options.privileges = Options::Privileges::all_drop;
-  if (board.flag[kCuts] != 0) options.drain_deadline = std::chrono::milliseconds(50);
+  if (!next && board.flag[kCuts] != 0) options.drain_deadline = std::chrono::milliseconds(50);
   if (board.flag[kNext] == kHangs) options.upgrade_deadline = kShort;
   options.on_event = [&board, how](const Event& event) {
     if (event.kind == Event::Kind::took_over) ++board.flag[kTookOver];

@@ -28,7 +28,7 @@ enum Flag : size_t {
   kAsking,      ///< workers of theirs that are about to listen
   kLetGo,       ///< slow ones go on
   kDrops,       ///< 1: every primary drops its privileges once it has started
-  kCuts,        ///< 1: workers that leave have no patience with their connections
+  kCuts,        ///< 1: workers of the first that leave have no patience with their connections
 };
 
 enum Behaviour : uint32_t { kGood, kExits, kHangs, kWorkerFails, kAborts, kIsSlow, kSpeaksAnother, kIsSmall };
@@ -44,9 +44,11 @@ std::vector<pid_t> children(pid_t of, pid_t but);
 /// The first primary, and those that it hands over to.
 class UpgradableServer {
  public:
-  explicit UpgradableServer(const std::string& policy, const std::string& endpoint = kAnyPort, Behaviour next = kGood, bool drops = false) {
+  explicit UpgradableServer(const std::string& policy, const std::string& endpoint = kAnyPort, Behaviour next = kGood,
+                            bool drops = false, bool cuts = false) {
     board_->flag[kNext] = next;
     board_->flag[kDrops] = drops ? 1 : 0;
+    board_->flag[kCuts] = cuts ? 1 : 0;
     int ends[2];
     EXPECT_EQ(::pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0);
     error_.reset(ends[0]);
@@ -132,7 +134,9 @@ class UpgradeClients {
  public:
   static constexpr uint32_t kMost = 64 * Board::kNumbers;
 
-  explicit UpgradeClients(UpgradableServer& server) : server_(server), load_({.to = to(server), .count = kMost, .at_once = 16}) { more(); }
+  explicit UpgradeClients(UpgradableServer& server) : server_(server), load_({.to = to(server), .count = kMost, .at_once = 16}) {
+    more();
+  }
   /// Until 200 more have been served.
   void more() {
     const uint32_t from = load_.answered();

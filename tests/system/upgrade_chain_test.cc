@@ -83,8 +83,7 @@ TEST(UpgradeChain, worker_that_is_killed_as_it_leaves_is_no_failure_of_the_old_p
 }
 
 TEST(UpgradeChain, connection_that_outlives_the_drain_deadline_is_cut_and_no_failure_of_the_old_primary) {
-  UpgradableServer server("shared");
-  server.board().flag[kCuts] = 1;
+  UpgradableServer server("shared", kAnyPort, kGood, false, true);
   Crowd crowd;
   crowd.connect(server.address(), 1);
   ASSERT_TRUE(wait_until(
