@@ -91,11 +91,7 @@ void Rescue::turn() noexcept {
   adopt_orphans();
 }
 
-int Rescue::next_turn_ms() const noexcept {
-  if (owing_) return kRetry_ms;
-  const uint64_t now = now_ns();
-  return next_sweep_ns_ <= now ? 0 : static_cast<int>((next_sweep_ns_ - now) / 1'000'000) + 1;
-}
+int Rescue::next_turn_ms() const noexcept { return owing_ ? kRetry_ms : ms_until(next_sweep_ns_); }
 
 void Rescue::sweep() noexcept {
   bool active = false;

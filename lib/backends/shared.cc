@@ -72,9 +72,7 @@ class SharedBackend final : public EndpointBackend {
     uint64_t next = look_ns_ != 0 ? look_ns_ : UINT64_MAX;
     for (const Member& member : members_)
       if (member.retry_ns != 0) next = std::min(next, member.retry_ns);
-    if (next == UINT64_MAX) return -1;
-    const uint64_t now = now_ns();
-    return next <= now ? 0 : static_cast<int>((next - now) / 1'000'000) + 1;
+    return ms_until(next);
   }
 
   /// The queue is another backend's to look after.

@@ -128,9 +128,7 @@ void AdminSocket::turn() noexcept {
 int AdminSocket::next_turn_ms() const noexcept {
   uint64_t next = retry_ns_ != 0 ? retry_ns_ : UINT64_MAX;
   for (const auto& client : clients_) next = std::min(next, client->deadline_ns);
-  if (next == UINT64_MAX) return -1;
-  const uint64_t now = now_ns();
-  return next <= now ? 0 : static_cast<int>((next - now) / 1'000'000) + 1;
+  return ms_until(next);
 }
 
 }  // namespace lb

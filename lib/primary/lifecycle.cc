@@ -16,12 +16,6 @@ constexpr int kMessagesInTurnMax = 64;                 // from one worker, so th
 constexpr unsigned kIdleTalkMax = 256;                 // messages in a worker's life that say nothing new: more is a flood
 constexpr uint64_t kHandshakesMax_ns = 1'000'000'000;  // a shutdown's patience with handshakes that do not complete
 
-/// "For ever" is a century: nothing overflows.
-uint64_t to_ns(milliseconds time) {
-  constexpr milliseconds kCentury = std::chrono::hours{24 * 36525};
-  return static_cast<uint64_t>(std::min(time, kCentury).count()) * 1'000'000;
-}
-
 }  // namespace
 
 void Cluster::Impl::receive(WorkerRecord& worker) noexcept {

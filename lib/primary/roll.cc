@@ -186,7 +186,7 @@ bool Cluster::Impl::start_step() noexcept {
   }
   if (crashed) roll_.vacant.pop_back();
   step.fresh = (*fresh)->id;
-  step.deadline_ns = now_ns() + static_cast<uint64_t>(roll_.options.ready_deadline.count()) * 1'000'000;
+  step.deadline_ns = now_ns() + to_ns(roll_.options.ready_deadline);
   roll_.steps.push_back(std::move(step));
   return true;
 }
@@ -211,8 +211,7 @@ int Cluster::Impl::roll_turn_ms() const noexcept {
   if (!roll_.active) return roll_.next && !successor_ && !predecessor_ ? 0 : -1;
   uint64_t next = UINT64_MAX;
   for (const auto& step : roll_.steps) next = std::min(next, step.deadline_ns);
-  const uint64_t now = now_ns();
-  return next == UINT64_MAX ? -1 : next <= now ? 0 : static_cast<int>((next - now) / 1'000'000) + 1;
+  return ms_until(next);
 }
 
 /// Done, or stopped for a reason: then what has not come up goes, and what crashed meanwhile comes back as it was. A replacement that

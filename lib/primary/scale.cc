@@ -86,7 +86,7 @@ WorkerRecord* Cluster::Impl::to_leave() noexcept {
 void Cluster::Impl::begin_shed() noexcept {
   if (options_.shed_over.count() <= 0) return;
   shed_rounds_ = kShedRounds;
-  shed_ns_ = now_ns() + jittered(static_cast<uint64_t>(options_.shed_over.count()) * 1'000'000 / kShedRounds);
+  shed_ns_ = now_ns() + jittered(to_ns(options_.shed_over) / kShedRounds);
 }
 
 /// In each round they are asked for a part of what they have above the mean as of then, so what clients do meanwhile counts.
@@ -109,15 +109,14 @@ void Cluster::Impl::advance_shed() noexcept {
     (void)supervisor_->tell(*worker, message, {});
   }
   if (--shed_rounds_ == 0) return;
-  shed_ns_ = now_ns() + jittered(static_cast<uint64_t>(options_.shed_over.count()) * 1'000'000 / kShedRounds);
+  shed_ns_ = now_ns() + jittered(to_ns(options_.shed_over) / kShedRounds);
 }
 
 int Cluster::Impl::scale_turn_ms() const noexcept {
   uint64_t next = UINT64_MAX;
   if (scale_to_ && !roll_.active) next = scale_again_ns_;
   if (shed_rounds_ != 0) next = std::min(next, shed_ns_);
-  const uint64_t now = now_ns();
-  return next == UINT64_MAX ? -1 : next <= now ? 0 : static_cast<int>((next - now) / 1'000'000) + 1;
+  return ms_until(next);
 }
 
 }  // namespace lb

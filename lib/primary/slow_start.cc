@@ -33,7 +33,7 @@ void Cluster::Impl::advance_slow_start() noexcept {
   const uint64_t now = now_ns();
   const bool nobody_warm = !anybody_warm();
   if (now < slow_ns_ && !nobody_warm) return;
-  const auto whole_ns = static_cast<uint64_t>(options_.slow_start.count()) * 1'000'000;
+  const auto whole_ns = to_ns(options_.slow_start);
   bool anybody_cold = false;
   for (auto& worker : supervisor_->workers()) {
     if (nobody_warm || now - worker->cold_since_ns >= whole_ns) worker->cold_since_ns = 0;
@@ -48,10 +48,6 @@ void Cluster::Impl::advance_slow_start() noexcept {
   }
 }
 
-int Cluster::Impl::slow_start_turn_ms() const noexcept {
-  if (slow_ns_ == 0) return -1;
-  const uint64_t now = now_ns();
-  return slow_ns_ <= now ? 0 : static_cast<int>((slow_ns_ - now) / 1'000'000) + 1;
-}
+int Cluster::Impl::slow_start_turn_ms() const noexcept { return slow_ns_ == 0 ? -1 : ms_until(slow_ns_); }
 
 }  // namespace lb

@@ -208,7 +208,7 @@ milliseconds Supervisor::schedule_respawn(const WorkerRecord& crashed) noexcept 
   const unsigned crashes = stable ? 1 : crashed.crashes + 1;
   milliseconds pause{0};
   if (crashes > 1) pause = std::min(kBackoffMax, kBackoffFirst * (1U << std::min(crashes - 2, 10U)));
-  respawns_.push_back({now_ns() + static_cast<uint64_t>(pause.count()) * 1'000'000, crashes, crashed.recipe});
+  respawns_.push_back({now_ns() + to_ns(pause), crashes, crashed.recipe});
   return pause;
 }
 
@@ -239,9 +239,7 @@ int Supervisor::next_turn_ms() const noexcept {
     if (worker->exited) return 0;
     if (worker->deadline_ns != 0) next = std::min(next, worker->deadline_ns);
   }
-  if (next == UINT64_MAX) return -1;
-  const uint64_t now = now_ns();
-  return next <= now ? 0 : static_cast<int>((next - now) / 1'000'000) + 1;
+  return ms_until(next);
 }
 
 }  // namespace lb

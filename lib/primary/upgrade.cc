@@ -10,6 +10,7 @@
 #include "primary/cluster_impl.hh"
 #include "sys/error.hh"
 #include "sys/notify.hh"
+#include "sys/process.hh"
 
 namespace lb {
 namespace {
@@ -54,8 +55,8 @@ Result<void> Cluster::Impl::upgrade(Command command) noexcept try {
   auto life = execute(std::move(ends->second), kUpgradeVariable, {}, nullptr, recipe, supervisor_->worker_mask());
   if (!life) return life.error();
 
-  const auto patience_ns = static_cast<uint64_t>(options_.upgrade_deadline.count()) * 1'000'000;
-  successor_.emplace(std::move(*life), Channel(std::move(ends->first), Message::kHandOverVersion), now_ns() + patience_ns);
+  successor_.emplace(std::move(*life), Channel(std::move(ends->first), Message::kHandOverVersion),
+                     now_ns() + to_ns(options_.upgrade_deadline));
   upgrade_ = {UpgradeStatus::State::starting, successor_->life().pid(), ""};
   auto heard = loop_->watch(successor_->channel().fd(), [this] { hear_successor(); });
   auto exit = loop_->watch(successor_->life().exit_fd(), [this] { successor_->exited = true; });
@@ -178,8 +179,7 @@ void Cluster::Impl::advance_upgrade() noexcept {
 int Cluster::Impl::upgrade_turn_ms() const noexcept {
   if (!successor_) return takeover_turn_ms();
   if (successor_->owing()) return kOwing_ms;
-  const uint64_t now = now_ns();
-  return successor_->deadline_ns() <= now ? 0 : static_cast<int>((successor_->deadline_ns() - now) / 1'000'000) + 1;
+  return ms_until(successor_->deadline_ns());
 }
 
 void Cluster::Impl::tell_upgrade(Event::Kind kind) noexcept {

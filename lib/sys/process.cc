@@ -11,7 +11,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <cstdio>
 #include <cstring>
 
@@ -109,6 +111,17 @@ uint64_t now_ns() noexcept {
   timespec now{};
   ::clock_gettime(CLOCK_MONOTONIC, &now);
   return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000U + static_cast<uint64_t>(now.tv_nsec);
+}
+
+uint64_t to_ns(std::chrono::milliseconds time) noexcept {
+  constexpr std::chrono::milliseconds kCentury = std::chrono::hours{24 * 36525};
+  return static_cast<uint64_t>(std::min(time, kCentury).count()) * 1'000'000;
+}
+
+int ms_until(uint64_t due_ns) noexcept {
+  if (due_ns == UINT64_MAX) return -1;
+  const uint64_t now = now_ns();
+  return due_ns <= now ? 0 : static_cast<int>(std::min<uint64_t>((due_ns - now) / 1'000'000 + 1, INT_MAX));
 }
 
 }  // namespace lb

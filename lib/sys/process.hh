@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/types.h>
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 
@@ -38,5 +39,9 @@ void end_this_process_in(uint32_t ms) noexcept;
 
 /// Monotonic nanoseconds.
 uint64_t now_ns() noexcept;
+/// A time span, not negative; "for ever" is a century, so that nothing overflows.
+uint64_t to_ns(std::chrono::milliseconds time) noexcept;
+/// How long a loop may sleep until `due_ns`, as now_ns counts, rounded up; -1: for ever, if that is UINT64_MAX.
+int ms_until(uint64_t due_ns) noexcept;
 
 }  // namespace lb

@@ -231,6 +231,16 @@ TEST(Roll, another_that_is_asked_for_meanwhile_follows_and_several_are_one) {
   cluster.expect_clean_shutdown();
 }
 
+TEST(Roll, deadline_may_be_for_ever) {
+  TestCluster cluster("shared");
+  ASSERT_TRUE(cluster.start(2, Style::watch));
+  ASSERT_TRUE(cluster->roll({.ready_deadline = milliseconds::max(), .drain_deadline = milliseconds::max()}));
+  ASSERT_TRUE(wait_rolled(cluster));
+  EXPECT_EQ(cluster->status().roll.reason, "");
+  EXPECT_EQ(cluster->status().roll.replaced, 2u);
+  cluster.expect_clean_shutdown();
+}
+
 TEST(Roll, connection_that_lives_on_is_served_until_the_drain_deadline_and_cut_then) {
   TestCluster cluster("auto");
   ASSERT_TRUE(cluster.start(2, Style::watch));
