@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include <algorithm>
 #include <deque>
 #include <vector>
 
@@ -111,7 +112,9 @@ Result<void> UringLoop::open() noexcept {
   sqe = next_sqe();
   ::io_uring_prep_cancel64(sqe, kProbe, 0);
   ::io_uring_sqe_set_data64(sqe, kNobody);
-  status = ::io_uring_submit_and_wait(&ring_, 2);
+  do {
+    status = ::io_uring_submit_and_wait(&ring_, 2);
+  } while (status == -EINTR);
   if (status < 0) return Error{-status, "io_uring_enter"};
   for (Completion completion; take(completion);)
     if (completion.token == kProbe && completion.result != -ECANCELED)
@@ -161,24 +164,35 @@ void UringLoop::arm(Entry& entry) noexcept {
 /// Takes the request back from the kernel. For an accept, all that it had accepted is delivered first: an armed multishot
 /// accept would keep the listener alive after its close.
 void UringLoop::disarm(Entry& entry) noexcept {
-  auto own = [&](const Completion& completion) {
-    if (completion.token != entry.token) return false;
+  const auto is_own = [&](const Completion& completion) { return completion.token == entry.token; };
+  const auto complete_own = [&](const Completion& completion) {
     if (entry.on_accept)
       complete_accept(entry, completion);
     else
       entry.armed = false;
-    return true;
   };
-  std::erase_if(put_off_, own);
+  // One by one: the callback may come here again, for this entry too.
+  for (;;) {
+    const auto at = std::find_if(put_off_.begin(), put_off_.end(), is_own);
+    if (at == put_off_.end()) break;
+    const Completion completion = *at;
+    put_off_.erase(at);
+    complete_own(completion);
+  }
   if (!entry.armed) return;
   io_uring_sqe* sqe = next_sqe();
   ::io_uring_prep_cancel64(sqe, entry.token, 0);
   ::io_uring_sqe_set_data64(sqe, kNobody);
   while (entry.armed) {
     const int status = ::io_uring_submit_and_wait(&ring_, 1);
-    if (status < 0 && status != -EINTR) return;
-    for (Completion completion; take(completion);)
-      if (!own(completion)) put_off_.push_back(completion);
+    // EBUSY: the kernel has completions that found no room in the ring; taking what is there makes some.
+    if (status < 0 && status != -EINTR && status != -EBUSY && status != -EAGAIN) return;
+    for (Completion completion; take(completion);) {
+      if (is_own(completion))
+        complete_own(completion);
+      else
+        put_off_.push_back(completion);
+    }
   }
 }
 
@@ -194,9 +208,9 @@ UringLoop::~UringLoop() {
 
 void UringLoop::before_fork() noexcept {
   forking_ = true;
-  if (!deferred_) {  // completions may come at any system call, fork included
-    for (auto& entry : entries_)
-      if (entry->on_accept && !entry->paused) disarm(*entry);
+  if (!deferred_) {                               // completions may come at any system call, fork included
+    for (size_t i = 0; i < entries_.size(); ++i)  // callbacks may add some
+      if (entries_[i]->on_accept && !entries_[i]->paused) disarm(*entries_[i]);
   }
   for (Completion completion; take(completion);) put_off_.push_back(completion);
 }
