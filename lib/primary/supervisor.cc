@@ -104,22 +104,36 @@ Result<WorkerRecord*> Supervisor::spawn(Recipe recipe, unsigned crashes) noexcep
 
   auto life = launch(record, std::move(ends->second), recipe);
   if (!life) return life.error();
-  WorkerRecord& worker = *record;
-  worker.life = std::move(*life);
-  worker.pid = worker.life->pid();
-  auto channel = around_.loop.watch(worker.channel.fd(), [this, &worker] { on_message(worker); });
-  auto exit = around_.loop.watch(worker.life->exit_fd(), [&worker] { worker.exited = true; });
-  if (channel) worker.channel_token = *channel;
-  Result<EventLoop::Token> heard = EventLoop::Token{0};
-  if (on_user_message) heard = around_.loop.watch(worker.messages.get(), [this, &worker] { on_user_message(worker); });
-  if (heard) worker.messages_token = *heard;
-  if (exit) worker.exit_token = *exit;
-  workers_.push_back(std::move(record));
-  if (!channel || !exit || !heard) {
-    kill(worker);
-    return !channel ? channel.error() : !exit ? exit.error() : heard.error();
+  record->life = std::move(*life);
+  record->pid = record->life->pid();
+  if (auto watched = watch(*record); !watched) {
+    dismiss(*record);
+    return watched.error();
   }
-  return &worker;
+  workers_.push_back(std::move(record));
+  return workers_.back().get();
+}
+
+Result<void> Supervisor::watch(WorkerRecord& worker) noexcept {
+  const auto add = [this](EventLoop::Token& token, int fd, EventLoop::OnReadable on_readable) -> Result<void> {
+    auto watched = around_.loop.watch(fd, std::move(on_readable));
+    if (!watched) return watched.error();
+    token = *watched;
+    return {};
+  };
+  if (auto added = add(worker.exit_token, worker.life->exit_fd(), [&worker] { worker.exited = true; }); !added) return added;
+  if (auto added = add(worker.channel_token, worker.channel.fd(), [this, &worker] { on_message(worker); }); !added) return added;
+  if (!on_user_message) return {};
+  return add(worker.messages_token, worker.messages.get(), [this, &worker] { on_user_message(worker); });
+}
+
+/// One whose end nobody would hear of: it ends here and now, and is in no book. A thread goes on until it sees that its channel is closed.
+void Supervisor::dismiss(WorkerRecord& worker) noexcept {
+  cut_channel(worker);
+  cut_messages(worker);
+  around_.loop.cancel(worker.exit_token);
+  if (worker.recipe.kind == WorkerKind::thread) return remember_lost(worker);
+  if (worker.life->signal(SIGKILL)) (void)worker.life->reap();
 }
 
 /// A forked child lets go of the record and of *this within it, so nothing of either is touched there afterwards.

@@ -123,6 +123,8 @@ class Supervisor {
   std::optional<uint32_t> free_slot() const noexcept;
   std::optional<unsigned> next_cpu() noexcept;
   Result<std::unique_ptr<Life>> launch(std::unique_ptr<WorkerRecord>& record, UniqueFd channel, const Recipe& recipe) noexcept;
+  Result<void> watch(WorkerRecord& worker) noexcept;
+  void dismiss(WorkerRecord& worker) noexcept;
   void remember_lost(WorkerRecord& worker) noexcept;
   void forget_lost(uint32_t slot) noexcept;
 
