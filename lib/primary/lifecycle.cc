@@ -91,6 +91,7 @@ bool Cluster::Impl::act_on(WorkerRecord& worker, const Message& message) noexcep
 }
 
 void Cluster::Impl::answer_query(WorkerRecord& worker, const Message& question) noexcept {
+  const PassingErrors passing;
   Message answer;
   answer.act = Act::listener;
   answer.acknowledged = question.sequence;

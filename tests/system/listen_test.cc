@@ -234,5 +234,18 @@ TEST_P(Listen, worker_that_cannot_take_up_an_endpoint_leaves_it_and_those_who_wa
   EXPECT_TRUE(cluster.shut_down());
 }
 
+TEST(ListenAlone, worker_that_asks_for_ever_more_that_cannot_be_leaves_room_for_the_errors_of_others) {
+  TestCluster cluster("shared");
+  ASSERT_TRUE(cluster.start(1, [&](Worker& worker) {
+    for (int i = 0; i < 1100; ++i) {
+      const auto refused = worker.listen("unix:/no/such/folder/" + std::to_string(i));
+      if (refused || refused.error().code != ENOENT) return cluster.board().fail("it was not refused");
+    }
+    return answering(Style::watch, cluster.board())(worker);
+  }));
+  EXPECT_STREQ(cluster->drain(4711).error().op, "drain worker 4711");
+  cluster.expect_clean_shutdown();
+}
+
 }  // namespace
 }  // namespace lb::test
