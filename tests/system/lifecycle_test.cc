@@ -151,6 +151,31 @@ TEST_P(LifecycleEveryKind, N27_worker_that_asks_to_leave_is_drained_and_not_repl
   cluster.expect_clean_shutdown();
 }
 
+/// Has a child of its own, which gets SIGTERM.
+const Program kServeAfterChild("serve after a child", [](Worker& worker, Board& board, const std::string&) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::raise(SIGTERM);
+    ::_exit(0);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGTERM) return board.fail("the child took no notice of SIGTERM");
+  return answering(Style::watch, board)(worker);
+});
+
+TEST_P(EveryProcessKind, N28_sigterm_to_a_child_that_a_worker_forked_ends_the_child_and_drains_nobody) {
+  TestCluster cluster(setting());
+  ASSERT_TRUE(cluster.start(1, kServeAfterChild));
+  Crowd crowd;
+  crowd.connect(cluster.address(), 3);
+  ASSERT_TRUE(cluster.wait_greeted(crowd));
+  crowd.ask_all();
+  EXPECT_TRUE(cluster.wait_finished(crowd));
+  EXPECT_EQ(cluster.count(Kind::draining), 0u) << cluster.describe();
+  cluster.expect_clean_shutdown();
+}
+
 TEST_P(EveryProcessKind, N28_kill_sends_a_signal_and_sigkill_is_no_crash) {
   TestCluster cluster(setting());
   ASSERT_TRUE(cluster.start(3, Style::watch));
