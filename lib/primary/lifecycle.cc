@@ -268,8 +268,10 @@ void Cluster::Impl::kill() noexcept {
   for (auto& worker : supervisor_->workers()) supervisor_->kill(*worker);
 }
 
+/// A new primary that is to take over is worth waiting for, though nobody is left here: it would be killed with us.
 bool Cluster::Impl::done() const noexcept {
-  return supervisor_->workers().empty() && !supervisor_->respawning() && roll_.vacant.empty();
+  const bool more_to_come = supervisor_->respawning() || !roll_.vacant.empty() || (scale_to_ && phase_ == Phase::serving);
+  return supervisor_->workers().empty() && !more_to_come && !successor_;
 }
 
 }  // namespace lb

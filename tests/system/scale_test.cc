@@ -150,5 +150,17 @@ TEST(Scale, hot_workers_are_asked_to_shed_until_their_clients_are_shared_and_no_
   cluster.expect_clean_shutdown();
 }
 
+TEST(Scale, cluster_without_workers_that_is_to_have_some_is_not_done) {
+  TestCluster cluster("shared");
+  ASSERT_TRUE(cluster.start(1, Style::watch));
+  ASSERT_TRUE(cluster->drain(1));
+  ASSERT_TRUE(cluster.wait_exit(1));
+  EXPECT_TRUE(cluster->done());
+  ASSERT_TRUE(cluster->scale(2));
+  EXPECT_FALSE(cluster->done());
+  EXPECT_TRUE(cluster.wait_until("two workers", [&] { return cluster.count(Event::Kind::listening) == 3; }));
+  cluster.expect_clean_shutdown();
+}
+
 }  // namespace
 }  // namespace lb::test

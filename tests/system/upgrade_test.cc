@@ -151,5 +151,19 @@ TEST_P(UpgradeAgain, while_workers_are_killed_loses_only_what_they_had_accepted)
   EXPECT_EQ(server.end(), 0) << server.error();
 }
 
+TEST(UpgradeAlone, primary_whose_last_worker_has_gone_waits_for_the_new_one) {
+  TestCluster cluster("shared");
+  ASSERT_TRUE(cluster.start(1, Style::watch));
+  Command next;
+  next.path = "/bin/sleep";
+  next.args = {"1000"};
+  ASSERT_TRUE(cluster->upgrade(next));
+  ASSERT_TRUE(cluster->drain(1));
+  ASSERT_TRUE(cluster.wait_exit(1));
+  EXPECT_FALSE(cluster->done());
+  EXPECT_EQ(cluster.count(Event::Kind::upgrade_failed), 0u) << cluster.describe();
+  cluster.expect_clean_shutdown();
+}
+
 }  // namespace
 }  // namespace lb::test
