@@ -201,6 +201,7 @@ Result<void> Cluster::Impl::turn(milliseconds timeout) noexcept {
   bury_departed();
   listeners_->turn();
   tell_drains();
+  end_cut_off();
   advance_upgrade();
   advance_takeover();
   advance_shutdown();

@@ -80,6 +80,7 @@ class LB_HIDDEN Cluster::Impl {
   void answer_query(WorkerRecord& worker, const Message& question) noexcept;
   void start_drain(WorkerRecord& worker, bool all, std::chrono::milliseconds deadline) noexcept;
   void tell_drains() noexcept;
+  void end_cut_off() noexcept;
   void bury_departed() noexcept;
   void disconnect(WorkerRecord& worker) noexcept;
   bool as_meant(const WorkerRecord& worker, const ExitStatus& status) const noexcept;

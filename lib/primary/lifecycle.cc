@@ -33,6 +33,8 @@ void Cluster::Impl::receive(WorkerRecord& worker) noexcept {
     if (packet.state == Packet::State::closed) {
       listeners_->draining(worker.seat());
       disconnect(worker);
+      if (worker.state == WorkerState::listening) worker.state = WorkerState::draining;
+      worker.gone_by_ns = now_ns() + to_ns(options_.drain_deadline);
     }
     if (packet.state != Packet::State::received) return;
   }
@@ -145,6 +147,19 @@ void Cluster::Impl::tell_drains() noexcept {
       failed_ |= !to_others_;  // the next primary serves
     supervisor_->kill(*worker);
     worker->deadline_ns = UINT64_MAX;
+  }
+}
+
+/// A worker that has let go of its channel can be asked for nothing any more, and is about to end: it may finish what it holds, as one
+/// that drains. One that lives on regardless has crashed, and is replaced, unless it had said that it leaves.
+void Cluster::Impl::end_cut_off() noexcept {
+  for (auto& worker : supervisor_->workers()) {
+    if (worker->gone_by_ns == 0 || worker->deadline_ns != 0 || worker->exited || now_ns() < worker->gone_by_ns) continue;
+    supervisor_->kill(*worker);
+    worker->gone_by_ns = UINT64_MAX;
+    if (!worker->announced) continue;
+    worker->deadline_ns = UINT64_MAX;
+    failed_ |= !to_others_;
   }
 }
 

@@ -251,7 +251,10 @@ int Supervisor::next_turn_ms() const noexcept {
   for (const auto& respawn : respawns_) next = std::min(next, respawn.due_ns);
   for (const auto& worker : workers_) {
     if (worker->exited) return 0;
-    if (worker->deadline_ns != 0) next = std::min(next, worker->deadline_ns);
+    if (worker->deadline_ns != 0)
+      next = std::min(next, worker->deadline_ns);
+    else if (worker->gone_by_ns != 0)
+      next = std::min(next, worker->gone_by_ns);
   }
   return ms_until(next);
 }

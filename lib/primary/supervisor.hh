@@ -31,6 +31,7 @@ struct WorkerRecord {
   uint64_t started_ns = 0;
   uint64_t cold_since_ns = 0;  ///< its slow start's begin; 0: it is warm, or does not listen
   uint64_t deadline_ns = 0;    ///< when a drain's patience ends; 0: it is not draining
+  uint64_t gone_by_ns = 0;     ///< it has let go of its channel, and may live on until then; 0: it has not
   unsigned crashes = 0;        ///< in a row, its predecessors' included
   unsigned listens = 0;        ///< on how many endpoints it listens
   unsigned idle_talk = 0;      ///< messages that told us nothing

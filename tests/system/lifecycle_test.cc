@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What happens to a worker, in which order, and how it is told; the same for every kind.
 #include <poll.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -252,6 +253,47 @@ TEST_P(EveryProcessKind, N30_killed_primary_leaves_workers_that_finish_and_go) {
       "the clients to be served", [&] { return crowd.all(Client::State::finished); }, &crowd));
   // The orphans are ours now: the test main is their subreaper.
   EXPECT_TRUE(wait_until("the workers to go", [] { return ::waitpid(-1, nullptr, WNOHANG) < 0 && errno == ECHILD; }));
+}
+
+/// The first lets go of its channel and does nothing more, ever.
+const Program kLetGoAndLiveOn("let go and live on", [](Worker& worker, Board& board, const std::string&) {
+  if (board.flag[0]++ != 0) return answering(Style::watch, board)(worker);
+  const auto listener = worker.listen(kAnyPort);
+  for (int fd = 3; fd < 1024; ++fd) {
+    int type = 0;
+    socklen_t length = sizeof type;
+    if (::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 && type == SOCK_SEQPACKET) ::close(fd);
+  }
+  while (true) ::pause();
+  return 0;
+});
+
+TEST_P(EveryProcessKind, N30_worker_that_lets_go_of_its_channel_and_lives_on_is_killed_and_replaced) {
+  TestCluster cluster(setting(), {.drain_deadline = milliseconds(20)});
+  ASSERT_TRUE(cluster.spawn(kLetGoAndLiveOn));
+  ASSERT_TRUE(cluster.wait_exit(1));
+  EXPECT_EQ(history(cluster, 1), (std::vector<Kind>{Kind::spawned, Kind::online, Kind::listening, Kind::disconnected, Kind::exit}));
+  EXPECT_EQ(cluster.event(Kind::exit, 1)->signal, SIGKILL);
+  EXPECT_FALSE(cluster.event(Kind::exit, 1)->expected);
+  ASSERT_TRUE(cluster.wait_until("a replacement", [&] { return cluster.event(Kind::listening, 2) != nullptr; }));
+  EXPECT_TRUE(cluster.shut_down());
+}
+
+const Program kDestroyAndLiveOn("destroy and live on", [](Worker& worker, Board&, const std::string&) {
+  { const auto listener = worker.listen(kAnyPort); }
+  { const Worker last = std::move(worker); }
+  while (true) ::pause();
+  return 0;
+});
+
+TEST(CommandWhoseWorkerIsDestroyed, N27_has_left_and_is_killed_but_not_replaced_when_it_lives_on) {
+  TestCluster cluster({"auto", WorkerKind::command}, {.drain_deadline = milliseconds(20)});
+  ASSERT_TRUE(cluster.spawn(kDestroyAndLiveOn));
+  ASSERT_TRUE(cluster.wait_exit(1));
+  EXPECT_EQ(cluster.event(Kind::exit, 1)->signal, SIGKILL);
+  EXPECT_EQ(cluster.count(Kind::spawned), 1u);
+  EXPECT_TRUE(cluster->done());
+  EXPECT_EQ(cluster->exit_code(), 1) << "it had to be killed";
 }
 
 TEST_P(EveryKind, N31_crash_loop_is_respawned_with_growing_pauses_and_reported) {
