@@ -78,7 +78,9 @@ bool Cluster::Impl::act_on(WorkerRecord& worker, const Message& message) noexcep
       // One that drains leaves, as Node.js's disconnect does; the endpoint waits for another. Else the endpoint is given up.
       const bool leaves = phase_ == Phase::serving && worker.deadline_ns != 0;
       const auto about = listeners_->close(worker.seat(), message.endpoint, leaves);
-      if (about == Listeners::About::listener && worker.listens != 0) --worker.listens;
+      if (about == Listeners::About::listener && worker.listens != 0 && --worker.listens == 0 &&
+          worker.state == WorkerState::listening)
+        worker.state = WorkerState::online;
       return about != Listeners::About::nothing || ++worker.idle_talk <= kIdleTalkMax;
     }
     case Act::leaving:

@@ -222,5 +222,35 @@ TEST_P(StatusOf, fd_is_readable_whenever_poll_has_something_to_do) {
   drive("the shutdown", [&] { return cluster->done(); });
 }
 
+TEST(Status, N6_worker_that_has_closed_its_last_listener_is_online_until_it_listens_again) {
+  TestCluster cluster("shared");
+  const Gate gate;
+  ASSERT_TRUE(cluster.start(
+      1,
+      [&](Worker& worker) {
+        {
+          const auto one = worker.listen(kAnyPort);
+          {
+            const auto another = worker.listen("tcp://127.0.0.2:0");
+            gate.wait();
+          }
+          gate.wait();
+        }
+        gate.wait();
+        return answering(Style::watch, cluster.board())(worker);
+      },
+      2));
+  gate.open();
+  ASSERT_TRUE(cluster.wait_until("one to be closed", [&] { return cluster->status().endpoints.size() == 1; }));
+  EXPECT_EQ(cluster.worker(1).state, WorkerState::listening);
+  gate.open();
+  ASSERT_TRUE(cluster.wait_until("the other to be closed", [&] { return cluster->status().endpoints.empty(); }));
+  EXPECT_EQ(cluster.worker(1).state, WorkerState::online);
+  gate.open();
+  ASSERT_TRUE(cluster.wait_until("it to listen again", [&] { return cluster.count(Event::Kind::listening) == 3; }));
+  EXPECT_EQ(cluster.worker(1).state, WorkerState::listening);
+  cluster.expect_clean_shutdown();
+}
+
 }  // namespace
 }  // namespace lb::test

@@ -14,7 +14,7 @@
 
 namespace lb {
 
-/// spawned -> online -> listening -> draining -> gone. "listening" is ready: connections are routed to it.
+/// spawned -> online -> listening -> draining -> gone. "listening" is ready: connections are routed to it; without a listener it is online.
 enum class WorkerState { spawned, online, listening, draining, gone };
 LB_API const char* to_string(WorkerState state) noexcept;
 
