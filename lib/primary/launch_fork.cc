@@ -47,7 +47,11 @@ namespace {
 
 Result<std::unique_ptr<Life>> launch_fork(uint32_t id, UniqueFd channel, const Recipe& recipe, const sigset_t& mask,
                                           EventLoop& loop, const std::function<void()>& let_go) noexcept {
-  if (thread_count() > 1)
+  const auto threads = thread_count();
+  if (!threads)
+    return error_naming(threads.error().code,
+                        "spawn: fork, when it cannot be seen whether there are other threads: " + std::string(threads.error().op));
+  if (*threads > 1)
     return Error{EDEADLK, "spawn: fork in a process with more than one thread (thread workers count; a Command may be spawned)"};
   if (auto valid = validate_environment(recipe.env); !valid) return valid.error();
   const sigset_t worker_mask = mask;

@@ -52,10 +52,10 @@ bool is_exiting(int tasks, const char* id) noexcept {
 
 }  // namespace
 
-unsigned thread_count() noexcept {
-  if (__libc_single_threaded) return 1;  // spares a fork from the primary three looks into /proc
+Result<unsigned> thread_count() noexcept {
+  if (__libc_single_threaded) return 1U;  // spares a fork from the primary three looks into /proc
   DIR* tasks = ::opendir("/proc/self/task");
-  if (tasks == nullptr) return 1;
+  if (tasks == nullptr) return last_error("opendir /proc/self/task");
   unsigned count = 0;
   while (const dirent* entry = ::readdir(tasks))
     if (entry->d_name[0] != '.' && !is_exiting(::dirfd(tasks), entry->d_name)) ++count;
@@ -63,7 +63,7 @@ unsigned thread_count() noexcept {
 #ifdef __SANITIZE_THREAD__
   if (count > 1) --count;  // the sanitizer keeps a thread of its own, in some processes
 #endif
-  return count > 0 ? count : 1;
+  return std::max(count, 1U);
 }
 
 Result<UniqueFd> open_pidfd(pid_t pid) noexcept {

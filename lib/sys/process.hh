@@ -16,9 +16,9 @@ namespace lb {
 /// CPUs that this process may run on (sched_getaffinity(2)), at least 1.
 unsigned usable_cpus() noexcept;
 
-/// Threads that run in this process; one that was joined does not count, though the kernel may list it for a moment more.
-/// 1 when /proc is not there to say.
-unsigned thread_count() noexcept;
+/// Threads that run in this process; one that was joined does not count, though the kernel may list it for a moment more. An error
+/// where /proc/self/task, which tells, cannot be read; a process that never had a second thread needs none.
+Result<unsigned> thread_count() noexcept;
 
 /// Refers to a process for as long as it is held, so that no pid is ever mistaken for another (pidfd_open(2), 5.3).
 Result<UniqueFd> open_pidfd(pid_t pid) noexcept;
