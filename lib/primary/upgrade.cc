@@ -17,10 +17,12 @@ namespace {
 
 constexpr int kOwing_ms = 5;  // the new one does not read so fast
 constexpr int kMessagesInTurnMax = 256;
+constexpr int kKill_ms = 1000;  // patience with the kernel until a process that was killed is no more
 
 /// What this process was started with, without argv[0].
-std::vector<std::string> own_arguments() {
+Result<std::vector<std::string>> own_arguments() {
   std::ifstream file("/proc/self/cmdline", std::ios::binary);
+  if (!file) return last_error("upgrade: /proc/self/cmdline, for this process's arguments (the Command may name some)");
   const std::string all{std::istreambuf_iterator<char>(file), {}};
   std::vector<std::string> arguments;
   for (size_t at = 0; at < all.size();) {
@@ -47,7 +49,11 @@ Result<void> Cluster::Impl::upgrade(Command command) noexcept try {
   if (listeners_->changing()) return Error{EBUSY, "upgrade: a policy is changing"};
   if (::getpid() == 1)
     return Error{ENOTSUP, "upgrade: this is PID 1, whose end would take all others with it (replace the container instead)"};
-  if (command.args.empty()) command.args = own_arguments();
+  if (command.args.empty()) {
+    auto own = own_arguments();
+    if (!own) return own.error();
+    command.args = std::move(*own);
+  }
   auto ends = make_channel();
   if (!ends) return ends.error();
   Recipe recipe;

@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "contract.hh"
+#include "isolation.hh"
 #include "upgradable.hh"
 
 namespace lb::test {
@@ -162,6 +163,19 @@ TEST(UpgradeAlone, primary_whose_last_worker_has_gone_waits_for_the_new_one) {
   ASSERT_TRUE(cluster.wait_exit(1));
   EXPECT_FALSE(cluster->done());
   EXPECT_EQ(cluster.count(Event::Kind::upgrade_failed), 0u) << cluster.describe();
+  cluster.expect_clean_shutdown();
+}
+
+TEST(UpgradeAlone, arguments_that_cannot_be_read_are_an_error_that_says_so) {
+  TestCluster cluster("shared");
+  ASSERT_TRUE(cluster.start(1, Style::watch));
+  rlimit limit{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &limit), 0);
+  limit_descriptors(::getpid(), 0);
+  const auto refused = cluster->upgrade();
+  limit_descriptors(::getpid(), limit.rlim_cur);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message().find("/proc/self/cmdline"), std::string::npos) << refused.error().message();
   cluster.expect_clean_shutdown();
 }
 
