@@ -113,7 +113,7 @@ class LB_HIDDEN Cluster::Impl {
   void act_on_successor(const Message& message) noexcept;
   void hand_over() noexcept;
   void end_upgrade(std::string why) noexcept;
-  void forget_successor() noexcept;
+  std::unique_ptr<Life> forget_successor() noexcept;
   void advance_upgrade() noexcept;
   int upgrade_turn_ms() const noexcept;
   void tell_upgrade(Event::Kind kind) noexcept;

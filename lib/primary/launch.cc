@@ -17,6 +17,7 @@ class ProcessLife final : public Life {
   pid_t pid() const noexcept override { return pid_; }
   Result<void> signal(int signal) noexcept override { return signal_process(pidfd_.get(), signal); }
   Result<ExitStatus> reap() noexcept override { return lb::reap(pidfd_.get()); }
+  Result<std::optional<ExitStatus>> try_reap() noexcept override { return lb::try_reap(pidfd_.get()); }
 
  private:
   pid_t pid_;

@@ -38,6 +38,8 @@ class Life {
   virtual Result<void> signal(int signal) noexcept = 0;
   /// Waits for its end and tells how it ended. Once.
   virtual Result<ExitStatus> reap() noexcept = 0;
+  /// The same after its end, without waiting: empty as long as somebody else has the word of it.
+  virtual Result<std::optional<ExitStatus>> try_reap() noexcept = 0;
 };
 
 /// How a new primary finds the one that it is to take over from.

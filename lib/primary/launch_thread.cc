@@ -43,6 +43,11 @@ class InnerLife : public Life {
     return Error{EOPNOTSUPP, "kill: this worker is a thread of the primary's process, which nothing can signal alone"};
   }
   Result<ExitStatus> reap() noexcept override { return ExitStatus{ending_->code.load(), 0}; }
+  Result<std::optional<ExitStatus>> try_reap() noexcept override {  // it has rung: nothing is left for it to do
+    auto status = reap();
+    if (!status) return status.error();
+    return std::optional(*status);
+  }
 
  protected:
   std::shared_ptr<Ending> ending_;

@@ -26,6 +26,7 @@ class Successor {
       : life_(std::move(life)), channel_(std::move(channel)), deadline_ns_(deadline_ns) {}
 
   Life& life() noexcept { return *life_; }
+  std::unique_ptr<Life> take_life() noexcept { return std::move(life_); }
   Channel& channel() noexcept { return channel_; }
   uint64_t deadline_ns() const noexcept { return deadline_ns_; }
 

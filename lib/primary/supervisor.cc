@@ -14,6 +14,9 @@ using std::chrono::milliseconds;
 constexpr uint64_t kStable_ns = 10'000'000'000;  // a worker that lived this long has not crashed "in a row"
 constexpr milliseconds kBackoffFirst{100};
 constexpr milliseconds kBackoffMax{10'000};
+constexpr uint64_t kWithheld_ns = 1'000'000'000;  // patience with a debugger that has yet to hear how a worker ended
+constexpr uint64_t kReapAgain_ns = 10'000'000;
+constexpr uint32_t kNoSlot = UINT32_MAX;
 
 }  // namespace
 
@@ -184,29 +187,46 @@ void Supervisor::end_all() noexcept {
   }
   for (auto& worker : workers_)
     if (!worker->lost) (void)worker->life->reap();
+  for (Lost& lost : lost_)
+    if (lost.look_ns != 0) (void)lost.life->try_reap();
+}
+
+/// The primary never waits for it: the end of one that is traced is its debugger's to hear of first.
+bool Supervisor::is_over(WorkerRecord& worker) noexcept {
+  if (worker.lost) return true;
+  auto status = worker.life->try_reap();
+  if (status && !*status) {
+    const uint64_t now = now_ns();
+    if (worker.reap_until_ns == 0) {
+      around_.loop.cancel(std::exchange(worker.exit_token, 0));  // readable from now on
+      worker.reap_until_ns = now + kWithheld_ns;
+    }
+    return worker.lost = now >= worker.reap_until_ns;
+  }
+  worker.status = status ? **status : ExitStatus{};
+  return true;
 }
 
 std::optional<Supervisor::Departed> Supervisor::next_departed() noexcept {
-  const auto found = std::find_if(workers_.begin(), workers_.end(), [](const auto& worker) { return worker->exited; });
+  reap_lost();
+  const auto found =
+      std::find_if(workers_.begin(), workers_.end(), [this](auto& worker) { return worker->exited && is_over(*worker); });
   if (found == workers_.end()) return std::nullopt;
   Departed departed{std::move(*found), {}};
   workers_.erase(found);
   WorkerRecord& worker = *departed.worker;
   around_.loop.cancel(worker.exit_token);
   cut_messages(worker);
-  if (worker.lost) {
-    departed.status = {1, 0};
-    remember_lost(worker);
-  } else if (auto status = worker.life->reap()) {
-    departed.status = *status;
-  }
+  departed.status = worker.status.value_or(ExitStatus{1, 0});
+  if (worker.lost) remember_lost(worker);
   return departed;
 }
 
 void Supervisor::remember_lost(WorkerRecord& worker) noexcept {
   const uint32_t slot = worker.slot;
+  if (worker.reap_until_ns != 0) return lost_.push_back({slot, std::move(worker.life), 0, now_ns() + kWithheld_ns});
   auto token = around_.loop.watch(worker.life->exit_fd(), [this, slot] { forget_lost(slot); });
-  lost_.push_back({slot, std::move(worker.life), token ? *token : EventLoop::Token{}});
+  lost_.push_back({slot, std::move(worker.life), token ? *token : EventLoop::Token{}, 0});
 }
 
 void Supervisor::forget_lost(uint32_t slot) noexcept {
@@ -215,6 +235,20 @@ void Supervisor::forget_lost(uint32_t slot) noexcept {
   around_.loop.cancel(found->token);
   (void)found->life->reap();
   lost_.erase(found);
+}
+
+void Supervisor::reap_later(std::unique_ptr<Life> life) noexcept {
+  lost_.push_back({kNoSlot, std::move(life), 0, now_ns() + kReapAgain_ns});
+}
+
+void Supervisor::reap_lost() noexcept {
+  const uint64_t now = now_ns();
+  std::erase_if(lost_, [=](Lost& lost) {
+    if (lost.look_ns == 0 || now < lost.look_ns) return false;
+    lost.look_ns = now + kWithheld_ns;
+    const auto status = lost.life->try_reap();
+    return !status || status->has_value();
+  });
 }
 
 milliseconds Supervisor::schedule_respawn(const WorkerRecord& crashed) noexcept {
@@ -250,12 +284,16 @@ int Supervisor::next_turn_ms() const noexcept {
   uint64_t next = UINT64_MAX;
   for (const auto& respawn : respawns_) next = std::min(next, respawn.due_ns);
   for (const auto& worker : workers_) {
-    if (worker->exited) return 0;
-    if (worker->deadline_ns != 0)
+    if (worker->exited && worker->reap_until_ns == 0) return 0;
+    if (worker->exited)
+      next = std::min(next, now_ns() + kReapAgain_ns);
+    else if (worker->deadline_ns != 0)
       next = std::min(next, worker->deadline_ns);
     else if (worker->gone_by_ns != 0)
       next = std::min(next, worker->gone_by_ns);
   }
+  for (const Lost& lost : lost_)
+    if (lost.look_ns != 0) next = std::min(next, lost.look_ns);
   return ms_until(next);
 }
 

@@ -44,7 +44,9 @@ struct WorkerRecord {
   bool drain_all = false;
   bool retired = false;  ///< its end is the primary's plan, by force too
   bool exited = false;
-  bool lost = false;  ///< it was to be killed, and cannot be: it counts as gone
+  bool lost = false;           ///< it was to be killed, and cannot be, or has ended, and nobody tells how: it counts as gone
+  uint64_t reap_until_ns = 0;  ///< exited: how long the word of its end may be withheld; 0: it is not
+  std::optional<ExitStatus> status{};  ///< how it ended
   EventLoop::Token channel_token = 0;
   EventLoop::Token messages_token = 0;
   EventLoop::Token exit_token = 0;
@@ -77,6 +79,8 @@ class Supervisor {
   Result<void> tell(WorkerRecord& worker, Message& message, std::span<const int> fds, std::string_view payload = {}) noexcept;
   /// SIGKILL: it broke the protocol, or its deadline has passed. A worker that nothing can kill counts as gone.
   void kill(WorkerRecord& worker) noexcept;
+  /// Reaps what has been killed, or ended, later if it cannot be now.
+  void reap_later(std::unique_ptr<Life> life) noexcept;
   /// Kills those that can be killed, cuts the others off, which drains them, and waits for all.
   void end_all() noexcept;
   /// No message of it is looked at any more.
@@ -120,6 +124,7 @@ class Supervisor {
     uint32_t slot;
     std::unique_ptr<Life> life;
     EventLoop::Token token;
+    uint64_t look_ns = 0;  ///< when to see again if it can be reaped; 0: we hear of its end
   };
   std::optional<uint32_t> free_slot() const noexcept;
   std::optional<unsigned> next_cpu() noexcept;
@@ -128,6 +133,8 @@ class Supervisor {
   void dismiss(WorkerRecord& worker) noexcept;
   void remember_lost(WorkerRecord& worker) noexcept;
   void forget_lost(uint32_t slot) noexcept;
+  bool is_over(WorkerRecord& worker) noexcept;
+  void reap_lost() noexcept;
 
   Options& options_;
   Surroundings& around_;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // A primary hands over to a new one that it has executed. Until the new one's workers listen, everything can be taken back, and is,
 // whatever becomes of the new one; then our workers finish what they hold, and we leave. How the new one sees it: takeover.cc.
+#include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -144,7 +145,7 @@ void Cluster::Impl::hand_over() noexcept {
     const bool starting = worker->state == WorkerState::spawned || worker->state == WorkerState::online;
     if (starting) start_drain(*worker, false, options_.drain_deadline);  // it comes too late, and that is no failure
   }
-  forget_successor();
+  (void)forget_successor();
   refuse_withheld();
   tell_upgrade(Event::Kind::upgrade_done);
 }
@@ -154,8 +155,13 @@ void Cluster::Impl::end_upgrade(std::string why) noexcept {
   const bool reclaim = successor_->stage == Successor::Stage::taking_over;
   const bool exited = successor_->exited;
   (void)successor_->life().signal(SIGKILL);
-  if (auto status = successor_->life().reap(); status && (exited || status->signal != SIGKILL)) why = describe(*status);
-  forget_successor();
+  pollfd end{successor_->life().exit_fd(), POLLIN, 0};
+  (void)::poll(&end, 1, kKill_ms);
+  const auto status = successor_->life().try_reap();
+  const bool withheld = status && !*status;
+  if (status && *status && (exited || (*status)->signal != SIGKILL)) why = describe(**status);
+  auto life = forget_successor();
+  if (withheld) supervisor_->reap_later(std::move(life));
   if (reclaim) listeners_->resume();
   upgrade_.state = UpgradeStatus::State::failed;
   upgrade_.reason = std::move(why);
@@ -163,10 +169,12 @@ void Cluster::Impl::end_upgrade(std::string why) noexcept {
   answer_withheld();
 }
 
-void Cluster::Impl::forget_successor() noexcept {
+std::unique_ptr<Life> Cluster::Impl::forget_successor() noexcept {
   loop_->cancel(successor_->channel_token);
   loop_->cancel(successor_->exit_token);
+  auto life = successor_->take_life();
   successor_.reset();
+  return life;
 }
 
 void Cluster::Impl::advance_upgrade() noexcept {

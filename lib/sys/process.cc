@@ -77,15 +77,25 @@ Result<void> signal_process(int pidfd, int signal) noexcept {
   return {};
 }
 
-Result<ExitStatus> reap(int pidfd) noexcept {
+namespace {
+
+Result<std::optional<ExitStatus>> wait_for(int pidfd, int options) noexcept {
   siginfo_t info{};
-  for (;;) {
-    if (::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pidfd), &info, WEXITED) == 0) break;
+  while (::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pidfd), &info, WEXITED | options) != 0)
     if (errno != EINTR) return last_error("waitid");
-  }
-  if (info.si_code == CLD_EXITED) return ExitStatus{info.si_status, 0};
-  return ExitStatus{0, info.si_status};
+  if (info.si_pid == 0) return std::optional<ExitStatus>();
+  return std::optional(info.si_code == CLD_EXITED ? ExitStatus{info.si_status, 0} : ExitStatus{0, info.si_status});
 }
+
+}  // namespace
+
+Result<ExitStatus> reap(int pidfd) noexcept {
+  auto status = wait_for(pidfd, 0);
+  if (!status) return status.error();
+  return **status;
+}
+
+Result<std::optional<ExitStatus>> try_reap(int pidfd) noexcept { return wait_for(pidfd, WNOHANG); }
 
 void reap_others(const std::function<bool(pid_t)>& ours) noexcept {
   for (;;) {

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <optional>
 
 #include <lb/result.hh>
 #include <lb/unique_fd.hh>
@@ -31,6 +32,8 @@ struct ExitStatus {
 };
 /// Reaps that one child (waitid(2), P_PIDFD) and no other: the primary may be PID 1 in a container.
 Result<ExitStatus> reap(int pidfd) noexcept;
+/// The same without waiting: empty if it has not ended, and as long as a debugger that traces it keeps its end to itself (ptrace(2)).
+Result<std::optional<ExitStatus>> try_reap(int pidfd) noexcept;
 /// Reaps all children that have ended and are not `ours`; looks at them first (WNOWAIT).
 void reap_others(const std::function<bool(pid_t)>& ours) noexcept;
 
