@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // A worker that is a function in a forked process.
+#include <poll.h>
+#include <stdio_ext.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -16,6 +18,13 @@
 
 namespace lb {
 namespace {
+
+/// Who reads what this stream writes does not keep up: a flush would wait for it.
+bool would_wait(FILE* stream) noexcept {
+  if (__fpending(stream) == 0) return false;
+  pollfd out{::fileno(stream), POLLOUT, 0};
+  return ::poll(&out, 1, 0) == 0;
+}
 
 [[noreturn]] void be_worker(uint32_t id, UniqueFd channel, const Recipe& recipe, const sigset_t& mask) noexcept {
   UniqueFd stop(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
@@ -55,10 +64,16 @@ Result<std::unique_ptr<Life>> launch_fork(uint32_t id, UniqueFd channel, const R
     return Error{EDEADLK, "spawn: fork in a process with more than one thread (thread workers count; a Command may be spawned)"};
   if (auto valid = validate_environment(recipe.env); !valid) return valid.error();
   const sigset_t worker_mask = mask;
-  std::fflush(nullptr);  // else the child would write out the parent's buffers a second time
+  // What is buffered would be written out a second time by the child. The primary waits for nobody who is to read it.
+  const bool stuck = would_wait(stdout) || would_wait(stderr);
+  if (!stuck) std::fflush(nullptr);
   loop.before_fork();
   const pid_t pid = ::fork();
   if (pid == 0) {
+    if (stuck) {
+      __fpurge(stdout);
+      __fpurge(stderr);
+    }
     // Copies of the siblings' channel ends, of listening sockets and of the loop's ring must not live on in here.
     let_go();  // destroys the loop too
     be_worker(id, std::move(channel), recipe, worker_mask);

@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: MIT
 // What a forked worker is, and when forking is refused.
+#include <fcntl.h>
 #include <poll.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <cstdio>
 #include <stdexcept>
+#include <string>
 #include <thread>
 
 #include "contract.hh"
+#include "isolation.hh"
 
 namespace lb::test {
 namespace {
@@ -84,6 +89,34 @@ TEST(Spawn, sixty_workers_come_and_go) {
   ASSERT_TRUE(cluster.wait_over(load));
   EXPECT_EQ(load.answered(), 1000u) << load.describe();
   cluster.expect_clean_shutdown();
+}
+
+TEST(Spawn, reader_who_does_not_keep_up_with_standard_output_holds_up_no_fork_and_reads_nothing_twice) {
+  in_child([] {
+    ::alarm(120);  // a failsafe: it hangs for ever if it hangs
+    int ends[2];
+    ASSERT_EQ(::pipe2(ends, O_NONBLOCK | O_CLOEXEC), 0);
+    const UniqueFd reader(ends[0]);
+    const UniqueFd stdout_before(::fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3));
+    std::string page(4096, 'x');
+    while (::write(ends[1], page.data(), page.size()) > 0) {
+    }
+    ::fcntl(ends[1], F_SETFL, 0);
+    ::dup2(ends[1], STDOUT_FILENO);
+    ::close(ends[1]);
+    std::fputs("said once", stdout);
+    {
+      TestCluster cluster("shared");
+      EXPECT_TRUE(cluster.start(2, Style::watch));
+      while (::read(reader.get(), page.data(), page.size()) > 0) {
+      }
+      cluster.expect_clean_shutdown();
+    }
+    std::fflush(stdout);
+    ::dup2(stdout_before.get(), STDOUT_FILENO);
+    page.resize(static_cast<size_t>(std::max<ssize_t>(::read(reader.get(), page.data(), page.size()), 0)));
+    EXPECT_EQ(page, "said once");
+  });
 }
 
 }  // namespace
