@@ -142,9 +142,7 @@ void DatagramSlots::left(Seat seat) noexcept {
   Slot& slot = slots_[seat.slot];
   if (slot.seat != seat) return;
   set_ready(seat.slot, false);
-  slot.seat.reset();
-  slot.leaving = slot.hung = false;
-  slot.stuck = 0;
+  slot.vacate();
   rescue_.release(seat);
 }
 
@@ -178,7 +176,7 @@ void DatagramSlots::look_at(uint32_t index) noexcept {
   }
   if (slot.hung) return;
   slot.stuck = !moved && slot.ready && receive_queue(slot.socket.get()).bytes != 0 ? slot.stuck + 1 : 0;
-  if (slot.stuck == kNudgeAt) rescue_.tell(*slot.seat, Act::nudge, 0);
+  if (slot.stuck == kNudgeAt) rescue_.nudge(index);
   if (slot.stuck < kHungAt || in_flight_of(page) != 0) return;
   slot.stuck = 0;
   slot.hung = true;

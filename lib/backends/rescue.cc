@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "backends/rescue.hh"
 
+#include <algorithm>
+
 #include "sys/process.hh"
 #include "wire/channel.hh"
 
@@ -23,6 +25,11 @@ bool Rescue::tell(const Seat& seat, Act act, uint32_t slot, std::span<const int>
   message.endpoint = cell_;
   message.value[0] = slot;
   return around_.tell(seat.worker, message, fds).ok();
+}
+
+void Rescue::nudge(uint32_t slot) noexcept {
+  const uint64_t now = heartbeat(slot);
+  if (slots_[slot].nudged_at != now && tell(*slots_[slot].seat, Act::nudge, 0)) slots_[slot].nudged_at = now;
 }
 
 /// In runs of neighbouring slots.
@@ -52,12 +59,13 @@ void Rescue::adopt_orphans() noexcept {
     if (orphaned(slots_[i])) find_adopter(i);
 }
 
-/// The least loaded of those who could: not one that does not come for its own.
-void Rescue::find_adopter(uint32_t orphan) noexcept {
+/// Of those who could: not one that does not come for its own, or has not come since it was last nudged.
+const Slot* Rescue::least_loaded(uint32_t orphan, std::span<const Slot* const> but) const noexcept {
   const Slot* best = nullptr;
   uint32_t least = UINT32_MAX;
   for (uint32_t i = 0; i < slots_.size(); ++i) {
-    if (!slots_[i].ready || i == orphan || slots_[i].stuck > 1) continue;
+    if (!slots_[i].ready || i == orphan || slots_[i].stuck > 1 || slots_[i].nudged_at == heartbeat(i)) continue;
+    if (std::find(but.begin(), but.end(), &slots_[i]) != but.end()) continue;
     uint32_t load = in_flight(i);
     for (const Slot& other : slots_) load += other.adopter == slots_[i].seat ? 1 : 0;
     if (load < least) {
@@ -65,21 +73,37 @@ void Rescue::find_adopter(uint32_t orphan) noexcept {
       best = &slots_[i];
     }
   }
-  if (best == nullptr) return;
+  return best;
+}
+
+void Rescue::find_adopter(uint32_t orphan) noexcept {
   const int socket = slots_[orphan].socket.get();
-  if (tell(*best->seat, Act::adopt, orphan, {&socket, 1}))
-    slots_[orphan].adopter = best->seat;
-  else
+  std::vector<const Slot*> deaf;  // they do not read what they have
+  while (const Slot* best = least_loaded(orphan, deaf)) {
+    if (tell(*best->seat, Act::adopt, orphan, {&socket, 1})) {
+      slots_[orphan].adopter = best->seat;
+      std::erase(owed_disowns_, Disown{*best->seat, orphan});
+      return;
+    }
     owing_ = true;
+    deaf.push_back(best);
+  }
 }
 
 void Rescue::disown(uint32_t slot) noexcept {
-  if (auto adopter = std::exchange(slots_[slot].adopter, {})) tell(*adopter, Act::disown, slot);
+  if (auto adopter = std::exchange(slots_[slot].adopter, {})) tell_to_disown(*adopter, slot);
+}
+
+/// One that is not told would go on taking from a queue that may have a worker again.
+void Rescue::tell_to_disown(const Seat& seat, uint32_t slot) noexcept {
+  if (slots_[seat.slot].seat != seat || tell(seat, Act::disown, slot)) return;
+  owed_disowns_.push_back({seat, slot});
+  owing_ = true;
 }
 
 void Rescue::release(const Seat& seat) noexcept {
-  for (Slot& slot : slots_)
-    if (slot.adopter == seat) slot.adopter.reset();
+  for (uint32_t i = 0; i < slots_.size(); ++i)
+    if (slots_[i].adopter == seat) disown(i);
   adopt_orphans();
 }
 
@@ -88,6 +112,7 @@ void Rescue::turn() noexcept {
   if (!std::exchange(owing_, false)) return;
   for (Slot& slot : slots_)
     if (slot.owed_siblings && slot.seat) introduce_siblings(slot);
+  for (const Disown& owed : std::exchange(owed_disowns_, {})) tell_to_disown(owed.seat, owed.slot);
   adopt_orphans();
 }
 

@@ -23,6 +23,15 @@ struct Slot {
   int stuck = 0;                ///< looks in a row that found something queued and the worker not coming for it
   uint64_t accepted = 0;        ///< as of the last look, as the next
   uint64_t heartbeat = 0;
+  std::optional<uint64_t> nudged_at{};  ///< its worker's heartbeat when that was last nudged
+
+  /// Its worker is gone.
+  void vacate() noexcept {
+    seat.reset();
+    leaving = hung = owed_siblings = false;
+    stuck = 0;
+    nudged_at.reset();
+  }
 };
 
 /// Who comes for a slot's queue when its own worker does not: idle siblings, which know each other's sockets, and for a queue that is
@@ -32,8 +41,8 @@ class Rescue {
   Rescue(Surroundings& around, uint32_t cell, std::vector<Slot>& slots, std::function<void(uint32_t slot)> look)
       : around_(around), cell_(cell), slots_(slots), look_(std::move(look)) {}
 
-  /// A control message about one slot; false when the worker does not read what it has.
-  bool tell(const Seat& seat, Act act, uint32_t slot, std::span<const int> fds = {}) noexcept;
+  /// Wakes a slot's worker to show itself; not twice before it has: one that does not read would find its channel full.
+  void nudge(uint32_t slot) noexcept;
 
   /// Tells a slot's worker of all its siblings' sockets.
   void introduce_siblings(Slot& slot) noexcept;
@@ -51,7 +60,12 @@ class Rescue {
   int next_turn_ms() const noexcept;
 
  private:
+  /// A control message about one slot; false when the worker does not read what it has.
+  bool tell(const Seat& seat, Act act, uint32_t slot, std::span<const int> fds = {}) noexcept;
+  void tell_to_disown(const Seat& seat, uint32_t slot) noexcept;
+  const Slot* least_loaded(uint32_t orphan, std::span<const Slot* const> but) const noexcept;
   void sweep() noexcept;
+  uint64_t heartbeat(uint32_t slot) const noexcept { return atomic(around_.scoreboard.page(slot).heartbeat).load(); }
   uint32_t in_flight(uint32_t slot) const noexcept { return in_flight_of(around_.scoreboard.page(slot)); }
 
   Surroundings& around_;
@@ -59,6 +73,13 @@ class Rescue {
   std::vector<Slot>& slots_;
   std::function<void(uint32_t)> look_;
   bool owing_ = false;  // something could not be told
+  struct Disown {
+    Seat seat;
+    uint32_t slot;
+
+    bool operator==(const Disown&) const = default;
+  };
+  std::vector<Disown> owed_disowns_;
   uint64_t next_sweep_ns_ = 0;
 };
 

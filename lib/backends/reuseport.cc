@@ -199,9 +199,7 @@ void ReuseportBackend::left(Seat seat) noexcept {
   Slot& slot = slots_[seat.slot];
   if (slot.seat != seat) return;
   set_ready(seat.slot, false);
-  slot.seat.reset();
-  slot.leaving = slot.hung = slot.owed_siblings = false;
-  slot.stuck = 0;
+  slot.vacate();
   rescue_.release(seat);
 }
 
@@ -242,7 +240,7 @@ void ReuseportBackend::look_at(uint32_t index) noexcept {
     slot.hung = !busy || passed_over;
     if (!busy) set_ready(index, false);
     rescue_.release(*slot.seat);  // nor does it come for others'
-    rescue_.tell(*slot.seat, Act::nudge, 0);
+    rescue_.nudge(index);
   } else if (slot.hung && heartbeat != slot.heartbeat) {
     slot.hung = false;
     if (passed_over) program_->pardon(index);
@@ -251,7 +249,7 @@ void ReuseportBackend::look_at(uint32_t index) noexcept {
   } else if (!slot.hung && passed_over) {
     slot.hung = true;  // or asleep: it gets nothing that would wake it
     rescue_.adopt_orphans();
-    rescue_.tell(*slot.seat, Act::nudge, 0);
+    rescue_.nudge(index);
   }
   if (program_) atomic(program_->group().swept_at).store(static_cast<uint32_t>(now_ns() >> 20));
   if (!slot.hung && !backlog) rescue_.disown(index);

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT
+// What the primary tells workers about queues that nobody comes for, and how often.
+#include <gtest/gtest.h>
+
+#include "surroundings.hh"
+
+namespace lb::test {
+namespace {
+
+constexpr int kSweeps = 6;
+
+/// Of workers 1, 2, ... in slots 0, 1, ...; those that are busy have a connection in hand, and their heartbeat stands still.
+class Rescued : public testing::Test {
+ protected:
+  void open(const char* policy, uint32_t workers) {
+    ListenRequest request{Endpoint::parse("tcp://127.0.0.1:0").value(), {}, 0, Policy::parse(policy).value()};
+    backend_ = make_reuseport_backend(around_.get(), request).value();
+    for (uint32_t slot = 0; slot < workers; ++slot) start(slot, slot + 1);
+  }
+  void start(uint32_t slot, uint32_t worker) {
+    atomic(around_.page(slot).heartbeat).store(1);
+    ASSERT_TRUE(backend_->grant({worker, slot}));
+    backend_->ready({worker, slot});
+  }
+  void be_busy(uint32_t slot) { atomic(around_.page(slot).in_flight).store(1); }
+  /// By the kernel's hash: until something waits at the slot.
+  void connect_until_queued_at(uint32_t slot) {
+    const auto backlog = [&] {
+      EndpointStatus status;
+      backend_->describe(status);
+      return std::any_of(status.workers.begin(), status.workers.end(),
+                         [=](const WorkerLoad& load) { return load.slot == slot && load.backlog != 0; });
+    };
+    while (!backlog()) clients_.push_back(connect_to(backend_->address().value()));
+  }
+
+  TestSurroundings around_{4};
+  std::unique_ptr<EndpointBackend> backend_;
+  std::vector<UniqueFd> clients_;
+};
+
+TEST_F(Rescued, busy_worker_is_nudged_once_until_it_shows_itself) {
+  open("reuseport", 1);
+  be_busy(0);
+  connect_until_queued_at(0);
+  drive(*backend_, kSweeps);
+  EXPECT_EQ(around_.count(1, Act::nudge), 1) << "in so many sweeps: " << kSweeps;
+  around_.beat(0);
+  drive(*backend_, kSweeps);
+  EXPECT_EQ(around_.count(1, Act::nudge), 2);
+}
+
+TEST_F(Rescued, nudge_for_which_the_channel_has_no_room_follows_later) {
+  open("reuseport", 1);
+  be_busy(0);
+  around_.deaf = {1};
+  connect_until_queued_at(0);
+  drive(*backend_, kSweeps);
+  EXPECT_EQ(around_.count(1, Act::nudge), 0);
+  around_.deaf.clear();
+  drive(*backend_, kSweeps);
+  EXPECT_EQ(around_.count(1, Act::nudge), 1);
+}
+
+/// The dead worker's queue goes to the first of the idle, which then hangs too.
+TEST_F(Rescued, adopter_that_does_not_come_is_told_to_let_go_and_is_not_asked_again) {
+  open("reuseport", 3);
+  connect_until_queued_at(0);
+  backend_->left({1, 0});
+  EXPECT_EQ(around_.count(2, Act::adopt), 1);
+  be_busy(1);
+  drive(*backend_, kSweeps);
+  EXPECT_EQ(around_.count(2, Act::disown), 1);
+  EXPECT_GE(around_.count(3, Act::adopt), 1);
+  be_busy(2);
+  drive(*backend_, 3 * kSweeps);
+  EXPECT_EQ(around_.count(2, Act::adopt), 1);
+  EXPECT_EQ(around_.count(2, Act::disown), 1);
+}
+
+TEST_F(Rescued, queue_goes_to_the_next_when_the_first_has_no_room_for_the_word) {
+  open("reuseport", 3);
+  around_.deaf = {2};
+  backend_->left({1, 0});
+  EXPECT_EQ(around_.count(3, Act::adopt), 1);
+}
+
+TEST_F(Rescued, word_to_let_go_that_finds_no_room_follows_later) {
+  open("reuseport", 3);
+  backend_->left({1, 0});
+  ASSERT_EQ(around_.count(2, Act::adopt), 1);
+  around_.deaf = {2};
+  start(0, 4);
+  drive(*backend_, 1);
+  around_.deaf.clear();
+  drive(*backend_, kSweeps);
+  EXPECT_EQ(around_.count(2, Act::disown), 1);
+}
+
+}  // namespace
+}  // namespace lb::test
