@@ -229,7 +229,9 @@ void SlotAcceptor::told(const Message& message, Packet& packet) noexcept {
     case Act::siblings:
       if (slot + packet.fd_count > LB_MAX_SLOTS) return;
       if (siblings_.size() < slot + packet.fd_count) siblings_.resize(slot + packet.fd_count);
-      for (size_t i = 0; i < packet.fd_count; ++i) siblings_[slot + i].socket = std::move(packet.fds[i]);
+      // Told again, since not all of it had room before: epoll instances know the descriptor that was there.
+      for (size_t i = 0; i < packet.fd_count; ++i)
+        if (!siblings_[slot + i].socket) siblings_[slot + i].socket = std::move(packet.fds[i]);
       break;
     case Act::adopt:
       if (packet.fd_count != 1) return;  // our descriptor table is full: somebody else will be asked
