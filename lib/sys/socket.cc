@@ -60,14 +60,15 @@ AcceptVerdict accept_verdict(int error) noexcept {
 
 Result<UniqueFd> accept_from(int listening_fd, bool nonblocking) noexcept {
   const int flags = SOCK_CLOEXEC | (nonblocking ? SOCK_NONBLOCK : 0);
-  for (;;) {
+  for (unsigned tries = 1;; ++tries) {
     UniqueFd fd(::accept4(listening_fd, nullptr, nullptr, flags));
     if (fd) return fd;
     switch (accept_verdict(errno)) {
       case AcceptVerdict::none:
         return UniqueFd();
       case AcceptVerdict::retry:
-        break;
+        if (tries < kAcceptTries) break;
+        [[fallthrough]];
       case AcceptVerdict::back_off:
       case AcceptVerdict::fatal:
         return last_error("accept");

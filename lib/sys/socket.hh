@@ -14,13 +14,16 @@ namespace lb {
 /// What to do about an errno of accept(2).
 enum class AcceptVerdict {
   none,      ///< nothing is queued
-  retry,     ///< that connection failed before it was accepted; try the next
+  retry,     ///< that connection failed before it was accepted; try the next, and when one after the other fails, back off
   back_off,  ///< out of descriptors or memory: the connection stays queued
   fatal,     ///< the listening socket is of no use
 };
 AcceptVerdict accept_verdict(int error) noexcept;
 
-/// accept4(2) with SOCK_CLOEXEC. An empty fd: none is queued. Errors: back-off and fatal ones only.
+/// So many in a row: then accepting itself is refused, as by a seccomp filter or a security module, which take nothing off the queue.
+inline constexpr unsigned kAcceptTries = 16;
+
+/// accept4(2) with SOCK_CLOEXEC. An empty fd: none is queued. Errors: fatal ones, and those after which to back off.
 Result<UniqueFd> accept_from(int listening_fd, bool nonblocking) noexcept;
 
 struct BindOptions {

@@ -51,7 +51,8 @@ class UringLoop final : public EventLoop {
     int fd = -1;
     OnReadable on_readable;
     OnAccept on_accept;
-    bool armed = false;  // the kernel holds a request for it
+    unsigned failures = 0;  // of accepts, in a row
+    bool armed = false;     // the kernel holds a request for it
     bool paused = false;
     bool cancelled = false;
   };
@@ -277,10 +278,13 @@ void UringLoop::complete_accept(Entry& entry, const Completion& completion) noex
   entry.armed = (completion.flags & IORING_CQE_F_MORE) != 0;
   const int error = completion.result < 0 ? -completion.result : 0;
   if (error == 0) {
+    entry.failures = 0;
     entry.on_accept(UniqueFd(completion.result));
   } else if (error != ECANCELED) {
     const AcceptVerdict verdict = accept_verdict(error);
-    if (verdict == AcceptVerdict::back_off || verdict == AcceptVerdict::fatal) {
+    const bool again = verdict == AcceptVerdict::none || (verdict == AcceptVerdict::retry && ++entry.failures < kAcceptTries);
+    if (!again) {
+      entry.failures = 0;
       show_in_hint(entry, false);
       entry.paused = true;
       entry.on_accept(Error{error, "accept"});

@@ -81,7 +81,7 @@ Result<void> HandoffAcceptor::receive() noexcept {
   if (received_.state != Packet::State::received) return {};  // closed: the primary is gone; the control channel says so too
   if (!packet_.valid(received_.size)) {
     packet_.count = 0;
-    return Error{EPROTO, "hand-off"};
+    return Error{EBADMSG, "hand-off"};
   }
   if (received_.fd_count >= packet_.count) return {};
   // Our descriptor table is full: the kernel dropped the rest of the packet's. The primary still has them.

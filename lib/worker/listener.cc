@@ -82,7 +82,7 @@ std::optional<Connection> Listener::Impl::accept() noexcept {
     if (draining && may_go()) break;
     auto taken = take(false);
     if (taken && *taken) return std::move(*taken);
-    if (!taken && accept_verdict(taken.error().code) != AcceptVerdict::back_off) {
+    if (!taken && accept_verdict(taken.error().code) == AcceptVerdict::fatal) {
       error_ = taken.error();
       return std::nullopt;
     }
@@ -115,7 +115,7 @@ Result<std::optional<Connection>> Listener::Impl::try_accept() noexcept {
   }
   auto taken = take(true);
   // Out of descriptors at the last look: what waits there is for others, and nothing would wake us for another one.
-  if (!taken && draining && took_last_ && accept_verdict(taken.error().code) == AcceptVerdict::back_off) {
+  if (!taken && draining && took_last_ && accept_verdict(taken.error().code) != AcceptVerdict::fatal) {
     end();
     return std::optional<Connection>();
   }

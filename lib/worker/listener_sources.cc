@@ -59,7 +59,7 @@ Result<std::optional<Connection>> Listener::Impl::take_from_all(bool nonblocking
       if (sources_[i].parting && --sources_[i].takes_max == 0) let_go(sources_[i]);
       return taken;
     }
-    if (!taken && accept_verdict(taken.error().code) == AcceptVerdict::back_off) return taken;
+    if (!taken && accept_verdict(taken.error().code) != AcceptVerdict::fatal) return taken;
     if (taken && !sources_[i].parting)
       ++i;
     else

@@ -27,14 +27,14 @@ class TestSurroundings {
   explicit TestSurroundings(uint32_t slots) {
     loop_ = EventLoop::create_epoll().value();
     board_ = Scoreboard::create({}, slots).value();
-    around_ = std::make_unique<Surroundings>(Surroundings{
-        *loop_, reason_, board_, -1, 4, 1024, 0, nullptr, true, false,
-        [this](uint32_t worker, Message& message, std::span<const int>) -> Result<void> {
-          if (std::find(deaf.begin(), deaf.end(), worker) != deaf.end()) return Error{EAGAIN, "sendmsg"};
-          said.push_back({worker, message.act, message.value[0]});
-          return {};
-        },
-        inherited_, [](uint32_t, Event::Kind) {}});
+    around_ = std::make_unique<Surroundings>(
+        Surroundings{*loop_, reason_, board_, -1, 4, 1024, 0, nullptr, true, false,
+                     [this](uint32_t worker, Message& message, std::span<const int>) -> Result<void> {
+                       if (std::find(deaf.begin(), deaf.end(), worker) != deaf.end()) return Error{EAGAIN, "sendmsg"};
+                       said.push_back({worker, message.act, message.value[0]});
+                       return {};
+                     },
+                     inherited_, [](uint32_t, Event::Kind) {}});
   }
 
   Surroundings& get() noexcept { return *around_; }

@@ -33,7 +33,7 @@ class LB_API Listener {
   std::optional<Connection> accept() noexcept;
 
   /// The next connection if one is there, without waiting. Empty: none now; be told by `watch` or `fd()`.
-  /// EMFILE, ENFILE, ENOBUFS, ENOMEM: back off; the connection stays queued or goes to another worker.
+  /// EMFILE, ENFILE, ENOBUFS, ENOMEM; EPERM and its like, again and again: back off; it stays queued or goes to another worker.
   /// The connection's socket is non-blocking.
   Result<std::optional<Connection>> try_accept() noexcept;
 
