@@ -52,6 +52,8 @@ class Claim {
     return std::nullopt;
   }
 
+  /// Primary: whatever it says, nothing is on its way by this word. Its generation stays.
+  static void clear(__u32& word) noexcept { atomic(word).fetch_and(~kStateMask); }
   /// Primary: is something on its way by this word?
   static bool is_sent(const __u32& word) noexcept { return (atomic(word).load() & kStateMask) == LB_CLAIM_SENT; }
 

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "sys/error.hh"
+#include "wire/handoff.hh"
 
 namespace lb {
 
@@ -109,6 +110,7 @@ void Scoreboard::vacate(uint32_t slot) noexcept {
   atomic(old.heartbeat).store(0);
   for (__u64* field : {&old.hermes.entered_ns, &old.hermes.decided_ns}) atomic(*field).store(0);
   atomic(old.hermes.events).store(0);
+  for (__u32& word : old.claims) Claim::clear(word);
   for (auto& cell : old.cells) {
     atomic(cell.accepted).store(0);
     atomic(cell.waiting).store(0);

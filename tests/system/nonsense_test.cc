@@ -162,6 +162,13 @@ TEST_P(NonsenseHandedOff, that_says_idle_and_has_no_claim_word_free_leaves_conne
   EXPECT_TRUE(cluster.wait_greeted(crowd));
   crowd.ask_all();
   EXPECT_TRUE(cluster.wait_finished(crowd));
+  ASSERT_TRUE(cluster->kill(1, SIGKILL));
+  ASSERT_TRUE(cluster.wait_exit(1));
+  ASSERT_TRUE(cluster.start(1, Style::watch));
+  EXPECT_EQ(cluster.worker(5).slot, 0u);
+  const Load load({.to = cluster.address(), .count = 500, .at_once = 16});
+  ASSERT_TRUE(cluster.wait_over(load));
+  EXPECT_GT(load.per_worker()[5], 0u) << "in the slot where no word was free; " << shares(load.per_worker());
   EXPECT_TRUE(cluster.shut_down());
 }
 
