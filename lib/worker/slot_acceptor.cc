@@ -95,7 +95,7 @@ class SlotAcceptor final : public Acceptor {
   }
   bool judges() const noexcept { return asked_to(LB_RULE_JUDGE); }
   bool may_steal() const noexcept { return steals_ && asked_to(LB_RULE_STEAL) && !place_.board.leaving(place_.slot); }
-  Waiting oldest_elsewhere(Ticks now) const noexcept;
+  Waiting oldest_elsewhere(Ticks now) noexcept;
   Result<UniqueFd> take_older(bool nonblocking) noexcept;
   Result<UniqueFd> take_from(uint32_t slot, bool nonblocking) noexcept;
   void write_off_the_lost() noexcept;
@@ -151,19 +151,22 @@ Result<UniqueFd> SlotAcceptor::take_fd(bool nonblocking) noexcept {
 /// Handshakes that nobody finished, and SYN cookies, which are picked twice, are never taken. With our queue empty and nothing picked for
 /// long, they are all that is pending.
 void SlotAcceptor::write_off_the_lost() noexcept {
-  if (!queues_.known() || queues_.pending(place_.slot) <= 0) return;
+  if (!queues_.known()) return;
+  queues_.correct(place_.slot);
+  if (queues_.pending(place_.slot) <= 0) return;
   if (queues_.age_of_oldest(place_.slot, 1, now_ticks()) < kGivenUp) return;
   queues_.write_off(place_.slot);
 }
 
 /// The slot of a sibling whose oldest connection has waited longest. An idle sibling is about to come for its own.
 /// A hint: only the kernel knows which handshakes are over. What turned out not to be there is asked for again after the next pick.
-SlotAcceptor::Waiting SlotAcceptor::oldest_elsewhere(Ticks now) const noexcept {
+SlotAcceptor::Waiting SlotAcceptor::oldest_elsewhere(Ticks now) noexcept {
   Waiting oldest;
   const auto mapped = static_cast<uint32_t>(std::min<size_t>(siblings_.size(), place_.board.slots()));
   for (uint32_t slot = 0; slot < mapped; ++slot) {
     const Sibling& sibling = siblings_[slot];
     if (!sibling.socket || sibling.looked == queues_.picks(slot)) continue;
+    queues_.correct(slot);
     const int32_t waiting = queues_.pending(slot);
     if (waiting <= 0) continue;
     const Ticks age = queues_.age_of_oldest(slot, waiting, now);
@@ -239,7 +242,8 @@ void SlotAcceptor::told(const Message& message, Packet& packet) noexcept {
       if (!siblings_[slot].socket) siblings_[slot].socket = std::move(packet.fds[0]);
       if (std::find(adopted_.begin(), adopted_.end(), slot) != adopted_.end()) return;
       adopted_.push_back(slot);
-      for (const Line& line : lines_) (void)add(line.epoll_fd, line.data, siblings_[slot].socket.get());
+      for (const Line& line : lines_)
+        if (!add(line.epoll_fd, line.data, siblings_[slot].socket.get())) return disown(slot);  // as with a descriptor table
       break;
     case Act::disown:
       disown(slot);

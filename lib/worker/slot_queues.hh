@@ -41,6 +41,12 @@ class SlotQueues {
 
   void count_taken(uint32_t slot) noexcept {
     if (pending(slot) > 0) taken(slot).fetch_add(1, std::memory_order_relaxed);
+    correct(slot);
+  }
+  /// More was taken than picked: two counted the last at once, or a worker has written nonsense. Else nobody would look there until so
+  /// many picks were made.
+  void correct(uint32_t slot) noexcept {
+    if (pending(slot) < 0) write_off(slot);
   }
   /// Nothing of it will ever be taken.
   void write_off(uint32_t slot) noexcept { taken(slot).store(picks(slot), std::memory_order_relaxed); }

@@ -35,6 +35,30 @@ class SlotAcceptor : public testing::Test {
     packet_.fd_count = 1;
     return packet_;
   }
+  /// The program's picks, and what was taken of them.
+  void have_program() {
+    auto picks = make_memory("picks", LB_MAX_SLOTS * sizeof(lb_slot_picks)).value();
+    auto taken = make_memory("taken", LB_MAX_SLOTS * sizeof(lb_slot_taken)).value();
+    picks_ = Mapping::map(picks.get(), LB_MAX_SLOTS * sizeof(lb_slot_picks), 0, true).value();
+    taken_ = Mapping::map(taken.get(), LB_MAX_SLOTS * sizeof(lb_slot_taken), 0, true).value();
+    Message answer;
+    answer.value[1] = 1;
+    packet_.fds[0] = duplicate(own_);
+    packet_.fds[1] = std::move(picks);
+    packet_.fds[2] = std::move(taken);
+    packet_.fd_count = 3;
+    acceptor_->leave();
+    acceptor_ = make_slot_acceptor(place_, answer, packet_).value();
+    atomic(place_.board.primary().rules[0]).store(LB_RULE_STEAL);
+    tell(Act::siblings, with(other_));
+    atomic(place_.board.page(1).in_flight).store(1);  // busy
+  }
+  std::atomic<uint64_t>& picks(uint32_t slot) { return atomic(static_cast<lb_slot_picks*>(picks_.get())[slot].picks); }
+  std::atomic<uint32_t>& taken(uint32_t slot) { return atomic(static_cast<lb_slot_taken*>(taken_.get())[slot].taken); }
+  bool takes_one() {
+    auto one = acceptor_->take(true);
+    return one && *one;
+  }
   void tell(Act act, Packet& packet) {
     Message message;
     message.act = act;
@@ -53,6 +77,8 @@ class SlotAcceptor : public testing::Test {
   UniqueFd epoll_{::epoll_create1(EPOLL_CLOEXEC)};
   UniqueFd own_;
   UniqueFd other_;
+  Mapping picks_;
+  Mapping taken_;
   std::unique_ptr<Acceptor> acceptor_;
 };
 
@@ -64,6 +90,34 @@ TEST_F(SlotAcceptor, lets_go_of_an_adopted_queue_although_it_was_told_of_the_soc
   tell(Act::disown, nothing_);
   EXPECT_FALSE(readable());
   acceptor_->leave();
+}
+
+TEST_F(SlotAcceptor, takes_from_a_busy_sibling_what_the_program_picked_for_it) {
+  have_program();
+  const auto client = connect_to(local_address(other_.get()).value());
+  EXPECT_FALSE(takes_one());
+  ++picks(1);
+  EXPECT_TRUE(takes_one());
+  EXPECT_EQ(taken(1), 1u);
+}
+
+/// Nonsense that somebody has written: so many picks would have to be made before anybody looked there again.
+TEST_F(SlotAcceptor, takes_from_a_busy_sibling_although_more_is_said_to_be_taken_than_was_picked) {
+  have_program();
+  picks(1) = 10;
+  taken(1) = 1'000'000;
+  EXPECT_FALSE(takes_one());
+  const auto client = connect_to(local_address(other_.get()).value());
+  ++picks(1);
+  EXPECT_TRUE(takes_one());
+}
+
+TEST_F(SlotAcceptor, who_finds_its_queue_empty_sets_right_that_more_was_taken_than_picked) {
+  have_program();
+  picks(0) = 10;
+  taken(0) = 1'000'000;
+  EXPECT_FALSE(takes_one());
+  EXPECT_EQ(taken(0), 10u);
 }
 
 }  // namespace
