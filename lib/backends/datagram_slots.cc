@@ -20,7 +20,9 @@ constexpr int kHungAt = 3;   // so two sweeps after the nudge
 class DatagramSlots final : public EndpointBackend {
  public:
   DatagramSlots(Surroundings& around, const ListenRequest& request)
-      : around_(around), request_(request), rescue_(around, request.cell, slots_, [this](uint32_t slot) { look_at(slot); }) {}
+      : around_(around), request_(request), rescue_(
+                                                around, request.cell, slots_, [this](uint32_t slot) { look_at(slot); },
+                                                [](int fd) { return receive_queue(fd).bytes != 0; }) {}
 
   Result<void> open() noexcept;
 
@@ -105,7 +107,9 @@ Result<void> DatagramSlots::open_slot(uint32_t index) noexcept {
   auto socket = bind_datagram_socket(address_, request_, true);
   if (!socket) return socket.error();
   slot.socket = std::move(*socket);
-  return program_ ? insert(index) : Result<void>();
+  auto inserted = program_ ? insert(index) : Result<void>();
+  if (!inserted) slot.socket.reset();
+  return inserted;
 }
 
 Result<void> DatagramSlots::insert(uint32_t index) noexcept {

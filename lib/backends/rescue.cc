@@ -12,6 +12,7 @@ namespace {
 constexpr int kRetry_ms = 20;               // a worker that does not read its control channel is told again
 constexpr uint64_t kSweep_ns = 90'000'000;  // two looks find a worker that does not come for its queue, within 200 ms
 constexpr uint64_t kIdleSweep_ns = 500'000'000;
+constexpr int kWaited = 2;  // looks in a row that found something queued that the adopter does not come for
 
 /// A socket whose worker is gone keeps its queue (and, under the kernel's hash, goes on getting connections); one whose worker drains
 /// or hangs may be in that queue for long.
@@ -76,18 +77,45 @@ const Slot* Rescue::least_loaded(uint32_t orphan, std::span<const Slot* const> b
   return best;
 }
 
+bool Rescue::adopt(const Slot& adopter, uint32_t orphan) noexcept {
+  Slot& slot = slots_[orphan];
+  const int socket = slot.socket.get();
+  if (!tell(*adopter.seat, Act::adopt, orphan, {&socket, 1})) return false;
+  slot.adopter = adopter.seat;
+  slot.adopt_told_at = heartbeat(adopter.seat->slot);
+  slot.waited = 0;
+  std::erase(owed_disowns_, Disown{*adopter.seat, orphan});
+  return true;
+}
+
 void Rescue::find_adopter(uint32_t orphan) noexcept {
-  const int socket = slots_[orphan].socket.get();
   std::vector<const Slot*> deaf;  // they do not read what they have
   while (const Slot* best = least_loaded(orphan, deaf)) {
-    if (tell(*best->seat, Act::adopt, orphan, {&socket, 1})) {
-      slots_[orphan].adopter = best->seat;
-      std::erase(owed_disowns_, Disown{*best->seat, orphan});
-      return;
-    }
+    if (adopt(*best, orphan)) return;
     owing_ = true;
     deaf.push_back(best);
   }
+}
+
+/// Its adopter may not have got the socket, for want of descriptors, or be busy: another is asked, or if there is none, the same one again.
+/// True if something waits.
+bool Rescue::look_after_adopted(uint32_t orphan) noexcept {
+  Slot& slot = slots_[orphan];
+  const bool nobodys = !slot.seat || slot.leaving || slot.hung;
+  if (!slot.adopter || !nobodys || !waits_(slot.socket.get())) {
+    slot.waited = 0;
+    return false;
+  }
+  if (++slot.waited < kWaited) return true;
+  const Slot* adopter = &slots_[slot.adopter->slot];
+  if (least_loaded(orphan, {&adopter, 1}) != nullptr) {
+    disown(orphan);
+    nudge(static_cast<uint32_t>(adopter - slots_.data()));  // it is asked again once it has come to that
+    find_adopter(orphan);
+  } else if (heartbeat(slot.adopter->slot) != slot.adopt_told_at) {
+    (void)adopt(*adopter, orphan);
+  }
+  return true;
 }
 
 void Rescue::disown(uint32_t slot) noexcept {
@@ -127,6 +155,7 @@ void Rescue::sweep() noexcept {
     look_(i);
     active |= slot.stuck != 0 || slot.hung || slot.accepted != accepted || in_flight(i) != 0;
   }
+  for (uint32_t i = 0; i < slots_.size(); ++i) active |= look_after_adopted(i);
   adopt_orphans();  // when there was nobody, one who did not come for anything may do so by now
   next_sweep_ns_ = now_ns() + (active ? kSweep_ns : kIdleSweep_ns);
 }

@@ -20,6 +20,8 @@ struct Slot {
   bool leaving = false;         ///< its worker drains
   bool hung = false;            ///< out of the pick: its worker does not come for it
   bool owed_siblings = false;   ///< its worker has not been told of all siblings yet
+  int waited = 0;               ///< looks in a row that found something queued in spite of its adopter
+  uint64_t adopt_told_at = 0;   ///< its adopter's heartbeat when that was told
   int stuck = 0;                ///< looks in a row that found something queued and the worker not coming for it
   uint64_t accepted = 0;        ///< as of the last look, as the next
   uint64_t heartbeat = 0;
@@ -35,11 +37,13 @@ struct Slot {
 };
 
 /// Who comes for a slot's queue when its own worker does not: idle siblings, which know each other's sockets, and for a queue that is
-/// nobody's an adopter. `look` is the backend's own: it judges one slot that has a worker, a few times a second.
+/// nobody's an adopter. `look` is the backend's own: it judges one slot that has a worker, a few times a second. `waits`: is something
+/// queued at a listening or datagram socket?
 class Rescue {
  public:
-  Rescue(Surroundings& around, uint32_t cell, std::vector<Slot>& slots, std::function<void(uint32_t slot)> look)
-      : around_(around), cell_(cell), slots_(slots), look_(std::move(look)) {}
+  Rescue(Surroundings& around, uint32_t cell, std::vector<Slot>& slots, std::function<void(uint32_t slot)> look,
+         bool (*waits)(int fd))
+      : around_(around), cell_(cell), slots_(slots), look_(std::move(look)), waits_(waits) {}
 
   /// Wakes a slot's worker to show itself; not twice before it has: one that does not read would find its channel full.
   void nudge(uint32_t slot) noexcept;
@@ -64,6 +68,8 @@ class Rescue {
   bool tell(const Seat& seat, Act act, uint32_t slot, std::span<const int> fds = {}) noexcept;
   void tell_to_disown(const Seat& seat, uint32_t slot) noexcept;
   const Slot* least_loaded(uint32_t orphan, std::span<const Slot* const> but) const noexcept;
+  bool adopt(const Slot& adopter, uint32_t orphan) noexcept;
+  bool look_after_adopted(uint32_t orphan) noexcept;
   void sweep() noexcept;
   uint64_t heartbeat(uint32_t slot) const noexcept { return atomic(around_.scoreboard.page(slot).heartbeat).load(); }
   uint32_t in_flight(uint32_t slot) const noexcept { return in_flight_of(around_.scoreboard.page(slot)); }
@@ -72,6 +78,7 @@ class Rescue {
   uint32_t cell_;
   std::vector<Slot>& slots_;
   std::function<void(uint32_t)> look_;
+  bool (*waits_)(int fd);
   bool owing_ = false;  // something could not be told
   struct Disown {
     Seat seat;

@@ -10,6 +10,7 @@
 #include "backends/rescue.hh"
 #include "backends/reuseport_program.hh"
 #include "backends/selection.hh"
+#include "sys/socket.hh"
 
 namespace lb {
 
@@ -17,7 +18,9 @@ namespace lb {
 class ReuseportBackend final : public EndpointBackend {
  public:
   ReuseportBackend(Surroundings& around, const ListenRequest& request)
-      : around_(around), request_(request), rescue_(around, request.cell, slots_, [this](uint32_t slot) { look_at(slot); }) {}
+      : around_(around), request_(request), rescue_(
+                                                around, request.cell, slots_, [this](uint32_t slot) { look_at(slot); },
+                                                [](int fd) { return accept_queue_length(fd) != 0; }) {}
 
   Result<void> open() noexcept;
   Result<void> open(Heritage& heritage) noexcept;

@@ -162,8 +162,10 @@ void DatagramSocket::Impl::told(const Message& message, Packet& packet) noexcept
     std::iter_swap(known, orphans_.end() - 1);
     orphans_.pop_back();
   }
-  if (message.act != Act::adopt || known != orphans_.end() || packet.fd_count != 1) return;
-  for (const Line& line : lines_) (void)add(line.epoll_fd, line.data, packet.fds[0].get());
+  if (message.act != Act::adopt || known != orphans_.end()) return;
+  if (packet.fd_count != 1) return;  // our descriptor table is full: somebody else will be asked
+  for (const Line& line : lines_)
+    if (!add(line.epoll_fd, line.data, packet.fds[0].get())) return leave_lines(packet.fds[0].get());  // no memory: the same
   orphans_.push_back({slot, std::move(packet.fds[0])});
 }
 

@@ -40,7 +40,8 @@ class SlotAcceptor final : public Acceptor {
   Result<void> join(int epoll_fd, uint64_t data) noexcept override {
     if (auto added = add(epoll_fd, data, socket_.get()); !added) return added;
     lines_.push_back({epoll_fd, data});
-    for (const uint32_t slot : adopted_) (void)add(epoll_fd, data, siblings_[slot].socket.get());
+    for (const uint32_t slot : std::vector(adopted_))
+      if (!add(epoll_fd, data, siblings_[slot].socket.get())) disown(slot);  // no memory: somebody else will be asked
     return {};
   }
 

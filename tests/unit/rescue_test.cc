@@ -17,21 +17,37 @@ class Rescued : public testing::Test {
     backend_ = make_reuseport_backend(around_.get(), request).value();
     for (uint32_t slot = 0; slot < workers; ++slot) start(slot, slot + 1);
   }
+  void open_for_datagrams(uint32_t workers) {
+    ListenRequest request{Endpoint::parse("udp://127.0.0.1:0").value(), {}, 0, Policy::parse("reuseport:hash").value()};
+    backend_ = make_datagram_backend(around_.get(), request).value();
+    for (uint32_t slot = 0; slot < workers; ++slot) start(slot, slot + 1);
+  }
   void start(uint32_t slot, uint32_t worker) {
     atomic(around_.page(slot).heartbeat).store(1);
     ASSERT_TRUE(backend_->grant({worker, slot}));
     backend_->ready({worker, slot});
   }
   void be_busy(uint32_t slot) { atomic(around_.page(slot).in_flight).store(1); }
-  /// By the kernel's hash: until something waits at the slot.
+  /// One that waited for it alone.
+  void serve_another(uint32_t slot) {
+    around_.beat(slot);
+    atomic(around_.page(slot).cells[0].accepted).fetch_add(1);
+  }
+  bool waits_at(uint32_t slot) const {
+    EndpointStatus status;
+    backend_->describe(status);
+    return std::any_of(status.workers.begin(), status.workers.end(),
+                       [=](const WorkerLoad& load) { return load.slot == slot && load.backlog != 0; });
+  }
+  /// By the kernel's hash.
   void connect_until_queued_at(uint32_t slot) {
-    const auto backlog = [&] {
-      EndpointStatus status;
-      backend_->describe(status);
-      return std::any_of(status.workers.begin(), status.workers.end(),
-                         [=](const WorkerLoad& load) { return load.slot == slot && load.backlog != 0; });
-    };
-    while (!backlog()) clients_.push_back(connect_to(backend_->address().value()));
+    while (!waits_at(slot)) clients_.push_back(connect_to(backend_->address().value()));
+  }
+  void send_until_queued_at(uint32_t slot) {
+    do {
+      clients_.push_back(connect_to(backend_->address().value(), SOCK_DGRAM));
+      ASSERT_EQ(::send(clients_.back().get(), "x", 1, 0), 1);
+    } while (!waits_at(slot));
   }
 
   TestSurroundings around_{4};
@@ -95,6 +111,45 @@ TEST_F(Rescued, word_to_let_go_that_finds_no_room_follows_later) {
   around_.deaf.clear();
   drive(*backend_, kSweeps);
   EXPECT_EQ(around_.count(2, Act::disown), 1);
+}
+
+/// It comes for others, but that queue stays as it is: its descriptor table was full when it was told.
+TEST_F(Rescued, adopter_that_leaves_the_queue_as_it_is_is_relieved_by_another) {
+  open("reuseport:hash", 3);
+  connect_until_queued_at(0);
+  backend_->left({1, 0});
+  ASSERT_EQ(around_.count(2, Act::adopt), 1);
+  for (int i = 0; i < kSweeps; ++i) {
+    serve_another(1);
+    serve_another(2);
+    drive(*backend_, 1);
+  }
+  EXPECT_GE(around_.count(3, Act::adopt), 1);
+  EXPECT_GE(around_.count(2, Act::disown), 1);
+}
+
+TEST_F(Rescued, adopter_of_datagrams_that_leaves_them_is_relieved_by_another) {
+  open_for_datagrams(3);
+  send_until_queued_at(0);
+  backend_->left({1, 0});
+  ASSERT_EQ(around_.count(2, Act::adopt), 1);
+  for (int i = 0; i < kSweeps; ++i) {
+    serve_another(1);
+    serve_another(2);
+    drive(*backend_, 1);
+  }
+  EXPECT_GE(around_.count(3, Act::adopt), 1);
+}
+
+TEST_F(Rescued, only_adopter_of_datagrams_is_told_again_when_it_has_shown_itself) {
+  open_for_datagrams(2);
+  send_until_queued_at(0);
+  backend_->left({1, 0});
+  drive(*backend_, kSweeps);
+  EXPECT_EQ(around_.count(2, Act::adopt), 1);
+  serve_another(1);
+  drive(*backend_, kSweeps);
+  EXPECT_EQ(around_.count(2, Act::adopt), 2);
 }
 
 }  // namespace
