@@ -7,6 +7,7 @@
 #include "backends/heritage.hh"
 #include "backends/kinds.hh"
 #include "sys/error.hh"
+#include "sys/process.hh"
 #include "sys/socket.hh"
 #include "sys/socket_options.hh"
 
@@ -159,7 +160,10 @@ void Listeners::weigh(Seat seat) noexcept {
 
 void Listeners::left(Seat seat) noexcept {
   for (auto& entry : entries_) leave(*entry, seat);
-  for (auto& forgotten : forgotten_) std::erase(forgotten.seats, seat);
+  for (auto& forgotten : forgotten_) {
+    std::erase(forgotten.seats, seat);
+    std::erase(forgotten.owed, seat);
+  }
   std::erase_if(forgotten_, [](const ForgottenCell& each) { return each.seats.empty(); });
   std::erase_if(entries_, [](const auto& entry) { return entry->request.options.exclusive && entry->seats.empty(); });
 }
@@ -215,6 +219,7 @@ void Listeners::turn() noexcept {
     entry->change->old->turn();
     advance(*entry);
   }
+  offer_late();
 }
 
 /// A nap only if all that is listened on by round-robin may have one.
@@ -245,6 +250,8 @@ int Listeners::next_turn_ms() noexcept {
     at_most(entry->change->old->next_turn_ms());
     at_most(kLookAtChange_ms);
   }
+  for (const ForgottenCell& forgotten : forgotten_)
+    if (!forgotten.owed.empty()) at_most(ms_until(forgotten.owed_again_ns));
   return next;
 }
 

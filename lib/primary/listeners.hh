@@ -147,7 +147,10 @@ class Listeners {
   void begin(Prepared& prepared) noexcept;
   void advance(Entry& entry) noexcept;
   bool joined_by_all(const Entry& entry) const noexcept;
-  bool offer(Entry& entry, Seat seat, bool older) noexcept;
+  bool offer(Entry& entry, Seat seat, uint32_t known) noexcept;
+  ForgottenCell* find_forgotten(uint32_t heir, Seat seat) noexcept;
+  void part_late(const ForgottenCell& forgotten, Seat seat) noexcept;
+  void offer_late() noexcept;
   void tell_to_part(Entry& entry) noexcept;
   void finish(Entry& entry) noexcept;
   void begin_next(Entry& entry) noexcept;

@@ -115,8 +115,10 @@ void Listeners::begin(Prepared& prepared) noexcept {
   change.since_ns = now_ns();
 }
 
-/// Tells a worker of a further way for connections to arrive: the new one, or, to a newcomer who has that, the older one.
-bool Listeners::offer(Entry& entry, Seat seat, bool older) noexcept {
+/// Tells a worker of a further way for connections to arrive, beside that of the cell by which it knows its listener: the new one, or,
+/// to a newcomer who has that, the older one.
+bool Listeners::offer(Entry& entry, Seat seat, uint32_t known) noexcept {
+  const bool older = known == entry.request.cell;
   EndpointBackend& backend = older ? *entry.change->old : *entry.backend;
   auto grant = backend.grant(seat);
   auto address = backend.address();
@@ -124,7 +126,7 @@ bool Listeners::offer(Entry& entry, Seat seat, bool older) noexcept {
   Message message;
   message.act = Act::source;
   message.endpoint = cell;
-  message.value[4] = older ? entry.request.cell : entry.change->request.cell;
+  message.value[4] = known;
   message.value[5] = older ? 1 : 0;
   bool told = grant && address;
   if (told) {
@@ -150,7 +152,7 @@ void Listeners::advance(Entry& entry) noexcept {
   PolicyChange& change = *entry.change;
   const uint64_t now = now_ns();
   if (!change.owed.empty() && now >= change.owed_again_ns) {
-    std::erase_if(change.owed, [&](Seat seat) { return offer(entry, seat, false); });
+    std::erase_if(change.owed, [&](Seat seat) { return offer(entry, seat, change.request.cell); });
     change.owed_again_ns = now + kOfferAgain_ns;
   }
   if (!change.retired) {
@@ -221,9 +223,10 @@ Listeners::About Listeners::listening(Seat seat, uint32_t cell) noexcept {
   listening.push_back(seat);
   entry->served = true;
   (older ? *entry->change->old : *entry->backend).ready(seat);
-  const bool late = std::any_of(forgotten_.begin(), forgotten_.end(),
-                                [&](const auto& each) { return each.heir == cell && holds(each.seats, seat); });
-  if (late) return About::source;
+  if (const ForgottenCell* forgotten = find_forgotten(cell, seat)) {
+    part_late(*forgotten, seat);
+    return About::source;
+  }
   if (!entry->change) return About::listener;
   // Whoever has the other way as well has been offered this one; a newcomer helps with what is left of the old one.
   if (holds(older ? entry->seats : entry->change->seats, seat)) {
@@ -233,13 +236,14 @@ Listeners::About Listeners::listening(Seat seat, uint32_t cell) noexcept {
   // But a whole group that was taken over has no queue that is the old one's alone, and must get no further socket from it.
   const Backend before = entry->change->request.policy.backend;
   const bool whole = before == Backend::reuseport && entry->request.policy.backend == before;
-  if (!older && !whole && !entry->change->parting) (void)offer(*entry, seat, true);
+  if (!older && !whole && !entry->change->parting) (void)offer(*entry, seat, cell);
   return About::listener;
 }
 
 Listeners::About Listeners::close(Seat seat, uint32_t cell, bool leaves) noexcept {
   for (ForgottenCell& forgotten : forgotten_) {
     if (forgotten.cell != cell || std::erase(forgotten.seats, seat) == 0) continue;
+    std::erase(forgotten.owed, seat);
     std::erase_if(forgotten_, [](const ForgottenCell& each) { return each.seats.empty(); });
     return About::source;
   }
@@ -248,12 +252,40 @@ Listeners::About Listeners::close(Seat seat, uint32_t cell, bool leaves) noexcep
   if (entry->change && entry->change->request.cell == cell) return close_source(*entry, seat, leaves);
   const bool refused =
       entry->change && holds(entry->seats, seat) && !holds(entry->listening, seat) && holds(entry->change->seats, seat);
-  if (!refused) return close_listener(*entry, seat, leaves);
+  ForgottenCell* forgotten = holds(entry->seats, seat) && !holds(entry->listening, seat) ? find_forgotten(cell, seat) : nullptr;
+  if (!refused && forgotten == nullptr) return close_listener(*entry, seat, leaves);
   std::erase(entry->seats, seat);  // it could not take the new way, for want of descriptors: again later
   entry->backend->left(seat);
-  entry->change->owed.push_back(seat);
-  entry->change->owed_again_ns = now_ns() + kOfferAgain_ns;
+  (refused ? entry->change->owed : forgotten->owed).push_back(seat);
+  (refused ? entry->change->owed_again_ns : forgotten->owed_again_ns) = now_ns() + kOfferAgain_ns;
   return About::source;
+}
+
+/// What a worker did not let go of in time, and has had this cell's way instead, or is to have.
+ForgottenCell* Listeners::find_forgotten(uint32_t heir, Seat seat) noexcept {
+  const auto found = std::find_if(forgotten_.begin(), forgotten_.end(),
+                                  [&](const auto& each) { return each.heir == heir && holds(each.seats, seat); });
+  return found == forgotten_.end() ? nullptr : &*found;
+}
+
+/// It may have been told while it had no other way, and kept it.
+void Listeners::part_late(const ForgottenCell& forgotten, Seat seat) noexcept {
+  Message message;
+  message.act = Act::part;
+  message.endpoint = forgotten.cell;
+  message.value[0] = 1;
+  (void)around_.tell(seat.worker, message, {});
+}
+
+/// The change is over, but not for those that could not take part.
+void Listeners::offer_late() noexcept {
+  for (ForgottenCell& forgotten : forgotten_) {
+    if (forgotten.owed.empty() || now_ns() < forgotten.owed_again_ns) continue;
+    forgotten.owed_again_ns = now_ns() + kOfferAgain_ns;
+    Entry* entry = find(forgotten.heir);
+    if (entry == nullptr || entry->change || entry->refusing) continue;
+    std::erase_if(forgotten.owed, [&](Seat seat) { return offer(*entry, seat, forgotten.cell); });
+  }
 }
 
 /// It lets go of the old way, or else closes its listener, which it knows by that alone.

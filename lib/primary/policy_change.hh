@@ -27,6 +27,8 @@ struct ForgottenCell {
   uint32_t cell;
   uint32_t heir;  ///< the cell of the way that it has instead
   std::vector<Seat> seats;
+  std::vector<Seat> owed{};  ///< of these, those that could not take up what they have instead, for want of descriptors
+  uint64_t owed_again_ns = 0;
 };
 
 }  // namespace lb

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: MIT
 // How a change of policy ends: workers let go of the old way, whatever waits there and whatever they lack.
+#include <sys/resource.h>
+
+#include <algorithm>
 #include <string>
 #include <utility>
 
 #include "contract.hh"
+#include "isolation.hh"
 
 namespace lb::test {
 namespace {
@@ -66,6 +70,44 @@ TEST_P(ChangeOfOneQueue, N5_worker_lets_go_of_the_old_way_although_its_queue_is_
   crowd.leave_all();
   cluster.board().flag[kWhat] = kServe;
   gate.open();
+  cluster.expect_clean_shutdown();
+}
+
+class ChangeWithoutOne : public testing::TestWithParam<std::pair<const char*, const char*>> {};
+INSTANTIATE_TEST_SUITE_P(every, ChangeWithoutOne,
+                         testing::Values(std::pair("shared", "round-robin"), std::pair("round-robin", "shared"),
+                                         std::pair("round-robin", "reuseport")),
+                         [](const auto& pair) { return test_name(std::string(pair.param.first) + "_to_" + pair.param.second); });
+
+TEST_P(ChangeWithoutOne, N5_worker_that_lacked_descriptors_until_the_change_was_over_takes_part_when_it_has_some) {
+  const Gate gate;
+  TestCluster cluster(GetParam().first);
+  ASSERT_TRUE(cluster.start(1, stepping(cluster.board(), gate)));
+  ASSERT_TRUE(cluster.spawn(kAnswering, answering_argument(Style::watch)));
+  ASSERT_TRUE(cluster.wait_until("the other", [&] { return cluster.count(Kind::listening) == 2; }));
+  const pid_t pid = cluster.worker(1).pid;
+  rlimit limit{};
+  ASSERT_EQ(::prlimit(pid, RLIMIT_NOFILE, nullptr, &limit), 0);
+  limit_descriptors(pid, 3);
+  ASSERT_TRUE(cluster->set_policy(Policy::parse(GetParam().second).value()));
+  ASSERT_TRUE(cluster.wait_until("the change to end", [&] { return cluster.count(Kind::policy_changed) == 1; }));
+  const auto takes_part = [&] {
+    const auto workers = cluster.endpoint().workers;
+    return std::any_of(workers.begin(), workers.end(), [](const auto& each) { return each.worker == 1; });
+  };
+  gate.open();
+  ASSERT_TRUE(cluster.wait_until("it to say that it cannot", [&] { return cluster.board().flag[kSteps] == 1 && !takes_part(); }));
+  limit_descriptors(pid, limit.rlim_cur);
+  cluster.board().flag[kWhat] = kServe;
+  gate.open();
+  ASSERT_TRUE(cluster.wait_until("it to take part", takes_part));
+  ASSERT_TRUE(cluster->drain(2));
+  ASSERT_TRUE(cluster.wait_exit(2));
+  Crowd crowd;
+  crowd.connect(cluster.address(), 5);
+  crowd.ask_all();
+  ASSERT_TRUE(cluster.wait_finished(crowd));
+  EXPECT_EQ(cluster.board().accepted[1], 5u);
   cluster.expect_clean_shutdown();
 }
 
