@@ -27,6 +27,7 @@ bool has(const std::string& text, const char* part) { return text.find(part) != 
 TEST(OptionsTest, no_argument_compares_in_about_a_minute) {
   const auto options = std::get<Options>(parse({}));
   EXPECT_EQ(options.command, Command::compare);
+  EXPECT_TRUE(options.stealing);
   double total_s = 0;
   for (const auto& name : options.scenarios) {
     const double counted_s = options.duration_of(*find_scenario(name));
@@ -57,7 +58,9 @@ TEST(OptionsTest, run_takes_every_option) {
                                                 "--seed",
                                                 "9",
                                                 "--json",
-                                                "out.json"}));
+                                                "out.json",
+                                                "--no-stealing"}));
+  EXPECT_FALSE(options.stealing);
   EXPECT_EQ(options.command, Command::run);
   EXPECT_EQ(options.policies, (std::vector<std::string>{"shared", "reuseport:p2c"}));
   EXPECT_EQ(options.scenarios, (std::vector<std::string>{"mixed"}));

@@ -82,6 +82,7 @@ Json extra_of(const RunResult& run, const Options& options) {
                              {"ideal_ms", to_json(step.ideal)}});
   if (run.faults) extra["faults"] = to_json(*run.faults);
   if (options.window) extra["window"] = *options.window;
+  if (!options.stealing) extra["stealing"] = false;
   if (run.used_per_burst) extra["used_per_burst"] = *run.used_per_burst;
   return extra;
 }

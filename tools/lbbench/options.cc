@@ -151,6 +151,7 @@ void add_run(CLI::App& app, Options& options) {
                   "Round-robin: connections handed to a worker that it has not taken (default: the library's)")
       ->type_name("N")
       ->check(within(1U, 32U));
+  run->add_flag("!--no-stealing", options.stealing, "Reuseport: idle workers leave alone what waits at busy ones");
   run->add_option("--repeat", options.repeat, "Measure all of it K times, policies in turn; medians are shown")
       ->type_name("K")
       ->check(within(1U, 1000U))

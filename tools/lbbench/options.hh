@@ -41,6 +41,7 @@ struct Options {
   std::vector<std::string> peers;  ///< other servers, measured beside the policies over HTTP
   bool http = false;               ///< ask in HTTP; always with peers
   std::optional<unsigned> window;
+  bool stealing = true;
   unsigned repeat = 1;
   uint64_t seed = 1;
   std::string json;          ///< a path, "-" for standard output, empty for none

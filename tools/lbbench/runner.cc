@@ -117,11 +117,17 @@ class Run {
   void start_server() {
     Pipe ready = Pipe::open();
     stop_pipe_ = Pipe::open();
-    const ServerPlan server{plan_.policy,          workers_,
-                            plan_.options.work,    plan_.options.model_of(plan_.scenario),
-                            plan_.timer.median_ns, fleet_.slow,
-                            fleet_.slowdown,       plan_.options.window,
-                            plan_.options.http,    (plan_.scenario.flows_per_worker > 0)};
+    const ServerPlan server{.policy = plan_.policy,
+                            .workers = workers_,
+                            .work = plan_.options.work,
+                            .model = plan_.options.model_of(plan_.scenario),
+                            .timer_error_ns = plan_.timer.median_ns,
+                            .slow_workers = fleet_.slow,
+                            .slowdown = fleet_.slowdown,
+                            .window = plan_.options.window,
+                            .stealing = plan_.options.stealing,
+                            .http = plan_.options.http,
+                            .datagrams = plan_.scenario.flows_per_worker > 0};
     server_ = std::make_unique<Child>([&] {
       stop_pipe_.write.reset();
       ready.read.reset();

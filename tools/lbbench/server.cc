@@ -55,7 +55,7 @@ class Server {
   bool start() {
     const auto policy = lb::Policy::parse(plan_.policy);
     if (!policy) return failed(policy.error());
-    lb::Options options{.workers = plan_.workers, .policy = *policy, .respawn = false};
+    lb::Options options{.workers = plan_.workers, .policy = *policy, .respawn = false, .stealing = plan_.stealing};
     options.on_event = [this](const lb::Event& event) { on_event(event); };
     if (plan_.window) options.window = *plan_.window;
     auto cluster = lb::Cluster::create(std::move(options));

@@ -21,6 +21,7 @@ struct ServerPlan {
   unsigned slow_workers;  ///< the first so many take `slowdown` times as long
   double slowdown;
   std::optional<unsigned> window;  ///< of round-robin, unless it is lb::Options' own
+  bool stealing;                   ///< of reuseport, where the policy has any
   bool http;                       ///< answers HTTP, as the example server does
   bool datagrams;                  ///< answers datagrams
 };
