@@ -28,6 +28,9 @@ class DatagramSlots final : public EndpointBackend {
 
   Result<Grant> grant(Seat seat) noexcept override;
   void ready(Seat seat) noexcept override;
+  void weigh(Seat) noexcept override {
+    if (program_) publish_weights(program_->group(), around_.scoreboard);
+  }
   void draining(Seat seat) noexcept override;
   void left(Seat seat) noexcept override;
   void refuse_new() noexcept override;
@@ -130,6 +133,7 @@ void DatagramSlots::ready(Seat seat) noexcept {
   if (slots_[seat.slot].seat != seat) return;
   if (program_) program_->group().cpu[seat.slot] = static_cast<uint16_t>(atomic(around_.scoreboard.page(seat.slot).cpu).load());
   rescue_.disown(seat.slot);
+  weigh(seat);
   set_ready(seat.slot, true);
   rescue_.adopt_orphans();
 }

@@ -21,7 +21,6 @@ namespace {
 
 constexpr int kInsertTries = 200;
 constexpr timespec kInsertPause{0, 1'000'000};
-constexpr uint32_t kPullMax = UINT16_MAX;
 constexpr int kStuck = 2;        // looks in a row that found a worker not coming for its queue
 constexpr int kStuckAlone = 11;  // the same for a busy one whose queue is its own: about a second
 
@@ -184,8 +183,8 @@ void ReuseportBackend::ready(Seat seat) noexcept {
   rescue_.adopt_orphans();
 }
 
-void ReuseportBackend::weigh(Seat seat) noexcept {
-  if (program_) program_->group().weight[seat.slot] = static_cast<uint16_t>(std::min(around_.scoreboard.pull(seat.slot), kPullMax));
+void ReuseportBackend::weigh(Seat) noexcept {
+  if (program_) publish_weights(program_->group(), around_.scoreboard);
 }
 
 void ReuseportBackend::draining(Seat seat) noexcept {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "backends/selection.hh"
 
+#include <algorithm>
+
 namespace lb {
 
 lb_selector program_selector(Selector selector) noexcept {
@@ -18,6 +20,13 @@ lb_selector program_selector(Selector selector) noexcept {
     default:
       return LB_SELECT_LEAST_LOADED;
   }
+}
+
+void publish_weights(lb_group& group, const Scoreboard& board) noexcept {
+  uint64_t most = UINT16_MAX;
+  for (uint32_t slot = 0; slot < board.slots(); ++slot) most = std::max<uint64_t>(most, board.pull(slot));
+  for (uint32_t slot = 0; slot < board.slots(); ++slot)
+    group.weight[slot] = static_cast<uint16_t>(std::max<uint64_t>(1, uint64_t{board.pull(slot)} * UINT16_MAX / most));
 }
 
 bool permits_stealing(Selector selector) noexcept {

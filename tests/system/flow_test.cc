@@ -103,6 +103,21 @@ TEST(Flows, N39_new_flow_goes_to_the_least_loaded_worker) {
   }
 }
 
+TEST(Flows, N39_new_flows_are_shared_out_in_proportion_to_weight) {
+  LB_SKIP_WITHOUT_BPF(!has_capability(CAP_BPF), "needs CAP_BPF");
+  TestCluster cluster("reuseport");
+  ASSERT_TRUE(cluster.start(2, replying(Style::watch, cluster.board())));
+  ASSERT_TRUE(cluster->set_weight(2, 9));
+  DatagramClients clients(cluster.address(), 40);
+  for (size_t i = 0; i < clients.size(); ++i) {
+    clients.ask(i);
+    ASSERT_TRUE(cluster.wait_until("the answer", [&] { return clients.step(), clients.all_answered(); }));
+  }
+  const auto flows = clients.per_worker();
+  EXPECT_GE(flows.size() > 2 ? flows[2] : 0, 30u) << shares(flows);
+  cluster.expect_clean_shutdown();
+}
+
 /// Answers a few datagrams under `policy` and gives what the status says.
 EndpointStatus reply_and_report(const char* policy) {
   TestCluster cluster(policy);

@@ -100,7 +100,7 @@ struct Options {
   /// A worker that was started while others served (a replacement, one more) gets a small weight as it begins to listen, which grows to
   /// its own in this time: its caches are cold, and it has the fewest connections of all, so that where the load counts all new ones
   /// would go to it. As HAProxy's "slowstart" and nginx's "slow_start" have it; likewise not while nobody warm is beside it. For the
-  /// policies that know weights (Cluster::set_weight), of which those above 4095 count as 4095 meanwhile under reuseport. 0: at once.
+  /// policies that know weights (Cluster::set_weight). 0: at once.
   std::chrono::milliseconds slow_start{0};
   /// What SIGHUP asks for under `run`, and Cluster::roll without an argument.
   RollOptions roll{};
