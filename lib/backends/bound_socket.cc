@@ -4,7 +4,6 @@
 #include <fcntl.h>
 
 #include "sys/error.hh"
-#include "sys/half_open.hh"
 #include "sys/inherited.hh"
 #include "sys/socket.hh"
 
@@ -79,10 +78,9 @@ void BoundSocket::refuse_new() noexcept {
     (void)drop_new_clients(fd_.get());
 }
 
-bool BoundSocket::handshaking() const noexcept {
+bool BoundSocket::handshaking() noexcept {
   if (address_.family() == AF_UNIX || inherited_) return false;
-  const auto half_open = count_half_open(static_cast<sa_family_t>(address_.family()), address_.port());
-  return half_open && *half_open != 0;
+  return handshakes_.under_way(static_cast<sa_family_t>(address_.family()), address_.port());
 }
 
 uint32_t BoundSocket::ours() const noexcept { return inherited_ ? accept_queue_length(fd_.get()) : UINT32_MAX; }

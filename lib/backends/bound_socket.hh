@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "backends/backend.hh"
+#include "sys/half_open.hh"
 #include "sys/unix_path.hh"
 
 namespace lb {
@@ -40,7 +41,7 @@ class BoundSocket {
   /// wait in its queue for whoever serves it next.
   void refuse_new() noexcept;
   /// After refuse_new: handshakes are under way. UNIX sockets have none.
-  bool handshaking() const noexcept;
+  bool handshaking() noexcept;
   /// After refuse_new: how many of those who wait are ours to serve; all of them (UINT32_MAX), unless it is inherited.
   uint32_t ours() const noexcept;
 
@@ -51,6 +52,7 @@ class BoundSocket {
   UniqueFd fd_;
   std::shared_ptr<UnixPath> path_;  // removed before the socket closes
   Endpoint address_;
+  Handshakes handshakes_;
   bool listens_ = false;
   bool inherited_ = false;
 };

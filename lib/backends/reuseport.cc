@@ -12,7 +12,6 @@
 #include "backends/classic_program.hh"
 #include "backends/heritage.hh"
 #include "sys/error.hh"
-#include "sys/half_open.hh"
 #include "sys/process.hh"
 #include "sys/socket.hh"
 
@@ -261,9 +260,7 @@ void ReuseportBackend::refuse_new() noexcept {
 }
 
 bool ReuseportBackend::quiet(bool handshakes) noexcept {
-  if (!handshakes) return true;
-  const auto half_open = count_half_open(static_cast<sa_family_t>(address_.family()), address_.port());
-  return !half_open || *half_open == 0;
+  return !handshakes || !refused_.under_way(static_cast<sa_family_t>(address_.family()), address_.port());
 }
 
 void ReuseportBackend::describe(EndpointStatus& status) const {

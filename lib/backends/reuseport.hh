@@ -10,6 +10,7 @@
 #include "backends/rescue.hh"
 #include "backends/reuseport_program.hh"
 #include "backends/selection.hh"
+#include "sys/half_open.hh"
 #include "sys/socket.hh"
 
 namespace lb {
@@ -92,6 +93,8 @@ class ReuseportBackend final : public EndpointBackend {
   bool classic_ = false;
   uint64_t retired_ns_ = 0;  // another backend has taken over; 0: none has
   bool whole_ = false;       // with all the sockets
+  Handshakes refused_;       // under way when the cluster began to refuse newcomers
+  Handshakes retiring_;      // under way when the other backend took over
   bool lent_ = false;        // none of them is in our program's group
   std::string reason_;
 };

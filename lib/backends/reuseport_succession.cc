@@ -11,7 +11,6 @@
 #include "backends/heritage.hh"
 #include "backends/reuseport.hh"
 #include "sys/error.hh"
-#include "sys/half_open.hh"
 #include "sys/process.hh"
 #include "sys/socket.hh"
 
@@ -100,10 +99,8 @@ bool ReuseportBackend::emptied() noexcept {
   const auto waited_ms = static_cast<int64_t>((now_ns() - retired_ns_) / 1'000'000);
   if (waited_ms < 2 * kClockSlack_ms) return false;
   const bool patient = waited_ms < (program_ ? kHandshakes_ms : kHandshakesMax_ms);
-  if (patient) {
-    const auto begun = count_half_open(static_cast<sa_family_t>(address_.family()), address_.port(), waited_ms - kClockSlack_ms);
-    if (begun && *begun != 0) return false;
-  }
+  const auto family = static_cast<sa_family_t>(address_.family());
+  if (patient && retiring_.under_way(family, address_.port(), waited_ms - kClockSlack_ms)) return false;
   for (uint32_t i = 1; i < slots_.size(); ++i)
     if (slots_[i].socket && accept_queue_length(slots_[i].socket.get()) != 0) return false;
   return true;

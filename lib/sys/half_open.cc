@@ -14,12 +14,15 @@
 #include <lb/unique_fd.hh>
 
 #include "sys/error.hh"
+#include "sys/process.hh"
 
 // The netlink macros cast as C does.
 #pragma GCC diagnostic ignored "-Wold-style-cast"
 
 namespace lb {
 namespace {
+
+constexpr uint64_t kAskAgain_ns = 20'000'000;
 
 struct Request {
   nlmsghdr header{};
@@ -82,6 +85,14 @@ Result<unsigned> count_half_open(sa_family_t family, in_port_t port, int64_t old
   });
   if (!listed) return listed.error();
   return count;
+}
+
+bool Handshakes::under_way(sa_family_t family, in_port_t port, int64_t older_than_ms) noexcept {
+  if (over_ || now_ns() < ask_again_ns_) return !over_;
+  const auto half_open = count_half_open(family, port, older_than_ms);
+  over_ = !half_open || *half_open == 0;
+  ask_again_ns_ = now_ns() + kAskAgain_ns;
+  return !over_;
 }
 
 Result<unsigned> count_other_listeners(const Endpoint& address, std::span<const uint32_t> own_inodes) noexcept {

@@ -20,4 +20,16 @@ Result<unsigned> count_half_open(sa_family_t family, in_port_t port, int64_t old
 /// process of the same user may have some. Needs no privilege.
 Result<unsigned> count_other_listeners(const Endpoint& address, std::span<const uint32_t> own_inodes) noexcept;
 
+/// Whether handshakes that began before nobody new gets in are over. The kernel goes through all its connections to tell, so it is asked
+/// every 20 ms at most; and once they are over, they are.
+class Handshakes {
+ public:
+  /// What the kernel does not tell is taken to be over.
+  bool under_way(sa_family_t family, in_port_t port, int64_t older_than_ms = 0) noexcept;
+
+ private:
+  uint64_t ask_again_ns_ = 0;
+  bool over_ = false;
+};
+
 }  // namespace lb

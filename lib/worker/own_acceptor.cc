@@ -86,14 +86,14 @@ class OwnAcceptor final : public Acceptor {
     clear_looks_ = handshaking() ? 0 : timer_ ? clear_looks_ + 1 : kClearLooks;
     if (settled()) leave();  // a UNIX socket that refuses newcomers is readable for ever, and so would be the timer
   }
-  bool handshaking() const noexcept {
+  bool handshaking() noexcept {
     if (socket_.address.family() == AF_UNIX || now_ns() - retired_ns_ > kHandshakesMax_ns) return false;
-    const auto half_open = count_half_open(static_cast<sa_family_t>(socket_.address.family()), socket_.address.port());
-    return half_open && *half_open != 0;
+    return handshakes_.under_way(static_cast<sa_family_t>(socket_.address.family()), socket_.address.port());
   }
 
   OwnSocket socket_;
   UniqueFd timer_;
+  Handshakes handshakes_;
   std::vector<Line> lines_;
   uint64_t retired_ns_ = 0;  // 0: it serves
   int clear_looks_ = 0;      // in a row, since then
