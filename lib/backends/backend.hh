@@ -88,6 +88,9 @@ class EndpointBackend {
   /// Scoreboard::weight of the worker's slot has changed; until it is ready nobody needs to know.
   virtual void weigh(Seat /*seat*/) noexcept {}
 
+  /// The worker has let go of another way to this endpoint, and what it took by that counts in this one's cell.
+  virtual void recount(Seat /*seat*/) noexcept {}
+
   /// The cluster shuts down: turn new clients away.
   virtual void refuse_new() noexcept = 0;
   /// After refuse_new: every client that got in has reached a queue that workers empty. `handshakes`: wait for those under way.

@@ -51,6 +51,11 @@ uint64_t GroupGuard::newly_accepted() noexcept {
   return sum;
 }
 
+void GroupGuard::recount(uint32_t slot) noexcept {
+  accepted_.resize(slots_.size());
+  accepted_[slot] = atomic(around_.scoreboard.page(slot).cells[cell_].accepted).load();
+}
+
 /// Queued, or with a handshake under way.
 uint64_t GroupGuard::waiting(const Endpoint& address) const noexcept {
   const auto half_open = count_half_open(static_cast<sa_family_t>(address.family()), address.port());
@@ -80,6 +85,7 @@ void GroupGuard::look_after(ReuseportProgram& program, const Endpoint& address) 
   }
   may_still_come_.reset();
   if (!program.attach(slots_[0].socket.get())) return;
+  if (std::exchange(restored_at_, picks) == picks) return;  // the same trouble still, or counts without sense
   ++reattached_;
   around_.report(cell_, Event::Kind::program_restored);
 }

@@ -22,6 +22,9 @@ class GroupGuard {
   /// At the end of each turn; looks a few times a second. `program`: null on the rungs without one.
   void turn(ReuseportProgram* program, const Endpoint& address) noexcept;
 
+  /// What the slot's worker took by another way counts in this endpoint's cell from now on: the program has picked none of it.
+  void recount(uint32_t slot) noexcept;
+
   /// Listening sockets in the group that are not ours, as of the last look.
   unsigned strangers() const noexcept { return strangers_; }
   /// Times that the program was gone and was attached again.
@@ -41,6 +44,7 @@ class GroupGuard {
   std::optional<uint64_t> may_still_come_{};  // unpicked ones were accepted; so many were on their way then
   unsigned strangers_ = 0;
   uint64_t reattached_ = 0;
+  std::optional<uint64_t> restored_at_{};  // picks when the program was attached again last
   uint64_t next_look_ns_ = 0;
   uint64_t next_listing_ns_ = 0;
 };

@@ -31,6 +31,7 @@ class ReuseportBackend final : public EndpointBackend {
   Result<void> reserve() noexcept override;
   void ready(Seat seat) noexcept override;
   void weigh(Seat seat) noexcept override;
+  void recount(Seat seat) noexcept override { guard_.recount(seat.slot); }
   void draining(Seat seat) noexcept override;
   void left(Seat seat) noexcept override;
   void refuse_new() noexcept override;

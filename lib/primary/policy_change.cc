@@ -244,6 +244,7 @@ Listeners::About Listeners::close(Seat seat, uint32_t cell, bool leaves) noexcep
   for (ForgottenCell& forgotten : forgotten_) {
     if (forgotten.cell != cell || std::erase(forgotten.seats, seat) == 0) continue;
     std::erase(forgotten.owed, seat);
+    if (Entry* heir = find(forgotten.heir)) heir->backend->recount(seat);
     std::erase_if(forgotten_, [](const ForgottenCell& each) { return each.seats.empty(); });
     return About::source;
   }
@@ -295,7 +296,7 @@ Listeners::About Listeners::close_source(Entry& entry, Seat seat, bool leaves) n
   std::erase(change.owed, seat);
   if (std::erase(change.seats, seat) == 0) return About::nothing;
   change.old->left(seat);
-  if (holds(entry.listening, seat)) return About::source;
+  if (holds(entry.listening, seat)) return entry.backend->recount(seat), About::source;
   if (holds(entry.seats, seat)) return close_listener(entry, seat, leaves);
   return About::listener;
 }

@@ -2,6 +2,7 @@
 // The policy changes while the cluster runs: same port, same workers, nothing lost.
 #include <linux/capability.h>
 
+#include <chrono>
 #include <csignal>
 
 #include "contract.hh"
@@ -204,6 +205,32 @@ TEST_P(RudeChange, N5_worker_killed_meanwhile_and_its_replacement_lose_nothing_t
   ASSERT_TRUE(wait_changed(cluster));
   expect_in_force(cluster, to());
   EXPECT_TRUE(cluster.shut_down());
+}
+
+/// Each then counts what it took before as taken by the new way, of which no program has picked any.
+TEST(PolicyChange, N5_workers_that_let_go_of_the_old_way_one_after_the_other_are_no_sign_that_the_program_is_gone) {
+  LB_SKIP_WITHOUT_BPF(!has_capability(CAP_BPF), "needs CAP_BPF");
+  TestCluster cluster("shared");
+  ASSERT_TRUE(cluster.start(2, Style::blocking));
+  Crowd crowd;
+  crowd.connect(cluster.address(), 2);
+  ASSERT_TRUE(cluster.wait_greeted(crowd));
+  crowd.of_worker(1)->ask();
+  ASSERT_TRUE(cluster.wait_until(
+      "worker 1 to be done", [&] { return crowd.count(Client::State::finished) == 1; }, &crowd));
+  ASSERT_TRUE(cluster->set_policy(Policy::parse("reuseport").value()));
+  ASSERT_TRUE(wait_changed(cluster));  // without worker 2, which is busy
+  crowd.ask_all();
+  ASSERT_TRUE(cluster.wait_finished(crowd));
+  ASSERT_TRUE(cluster.wait_until("worker 2 to let go of it too", [&] {
+    const auto workers = cluster.endpoint().workers;
+    return workers.size() == 2 && workers[0].accepted == 1 && workers[1].accepted == 1;
+  }));
+  const auto looked = std::chrono::steady_clock::now() + std::chrono::milliseconds(300);
+  ASSERT_TRUE(cluster.wait_until("the primary to look at the counts", [&] { return std::chrono::steady_clock::now() > looked; }));
+  EXPECT_EQ(cluster.endpoint().reattached, 0u);
+  EXPECT_EQ(cluster.count(Kind::program_restored), 0u);
+  cluster.expect_clean_shutdown();
 }
 
 TEST(PolicyChange, N5_goes_round_through_every_policy_under_load) {
