@@ -5,6 +5,7 @@
 
 #include "sys/error.hh"
 #include "worker/environment.hh"
+#include "worker/worker_impl.hh"
 
 namespace lb {
 namespace {
@@ -36,6 +37,24 @@ Result<std::unique_ptr<Life>> hold_process(pid_t pid) noexcept {
     return pidfd.error();
   }
   return std::unique_ptr<Life>(std::make_unique<ProcessLife>(pid, std::move(*pidfd)));
+}
+
+int run_function(std::unique_ptr<Worker::Impl> impl, const WorkerFunction& function, std::function<void()> farewell) {
+  struct Word {
+    Worker::Impl* worker;  // null: it is gone
+    bool returned;
+  };
+  auto word = std::make_shared<Word>(Word{impl.get(), false});
+  impl->at_end([word, farewell = std::move(farewell)] {
+    if (!word->returned) word->worker->announce_exit();
+    word->worker = nullptr;
+    if (farewell) farewell();
+  });
+  Worker worker(std::move(impl));
+  const int code = function(worker);
+  word->returned = true;
+  if (word->worker != nullptr && (code == 0 || word->worker->draining())) word->worker->announce_exit();
+  return code;
 }
 
 Result<void> validate_environment(const std::vector<std::string>& env) noexcept try {

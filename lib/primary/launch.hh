@@ -66,6 +66,9 @@ void note_own_program() noexcept;
 /// `withheld`: a variable of this process that it does not get; null: it gets all.
 Result<std::unique_ptr<Life>> execute(UniqueFd channel, const char* channel_variable, std::vector<std::string> env,
                                       const char* withheld, const Recipe& recipe, const sigset_t& mask) noexcept;
+/// In a worker of this program: runs its function, which may move the Worker away, and says that the exit which follows is meant, if it
+/// is. `farewell`: as the Worker ends. The exit code.
+int run_function(std::unique_ptr<Worker::Impl> worker, const WorkerFunction& function, std::function<void()> farewell = {});
 /// Starts a thread. Its Life, destroyed before it was reaped, leaves it to itself.
 Result<std::unique_ptr<Life>> launch_thread(uint32_t id, UniqueFd channel, const Recipe& recipe) noexcept;
 /// Makes a Worker of this very thread, which take_seat gives; it has ended once that is destroyed.

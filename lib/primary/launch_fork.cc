@@ -37,12 +37,7 @@ bool would_wait(FILE* stream) noexcept {
     ::unsetenv(kAdminVariable);
     for (const auto& text : recipe.env)
       ::setenv(text.substr(0, text.find('=')).c_str(), text.substr(text.find('=') + 1).c_str(), 1);
-    auto impl = Worker::Impl::start(id, std::move(channel), std::move(stop)).value();
-    impl->at_end(forget_stop_fd);
-    Worker::Impl& inside = *impl;
-    Worker worker(std::move(impl));
-    code = recipe.function(worker);
-    if (code == 0 || inside.draining()) inside.announce_exit();
+    code = run_function(Worker::Impl::start(id, std::move(channel), std::move(stop)).value(), recipe.function, forget_stop_fd);
   } catch (const std::exception& failure) {
     std::fprintf(stderr, "worker %u: %s\n", id, failure.what());
   } catch (...) {

@@ -72,12 +72,7 @@ class ThreadLife final : public InnerLife {
 int run_worker(uint32_t id, UniqueFd channel, UniqueFd stop, const Recipe& recipe) noexcept {
   try {
     if (recipe.drops_capabilities) drop_capabilities().value();
-    auto impl = Worker::Impl::start(id, std::move(channel), std::move(stop)).value();
-    Worker::Impl& inside = *impl;
-    Worker worker(std::move(impl));
-    const int code = recipe.function(worker);
-    if (code == 0 || inside.draining()) inside.announce_exit();
-    return code;
+    return run_function(Worker::Impl::start(id, std::move(channel), std::move(stop)).value(), recipe.function);
   } catch (const std::exception& failure) {
     std::fprintf(stderr, "worker %u: %s\n", id, failure.what());
   } catch (...) {

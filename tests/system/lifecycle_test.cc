@@ -126,6 +126,21 @@ TEST_P(EveryKind, N27_who_returns_0_or_was_told_to_leave_has_not_crashed) {
   EXPECT_EQ(cluster->exit_code(), 0);
 }
 
+const Program kMoveAway("move away", [](Worker& worker, Board&, const std::string& code) {
+  const Worker own = std::move(worker);
+  return std::atoi(code.c_str());
+});
+
+TEST_P(EveryKind, N27_who_moves_its_worker_away_leaves_and_crashes_as_any_other) {
+  TestCluster cluster(setting(), {.respawn = false});
+  ASSERT_TRUE(cluster.spawn(kMoveAway, "0"));
+  ASSERT_TRUE(cluster.wait_exit(1));
+  EXPECT_TRUE(cluster.event(Kind::exit, 1)->expected);
+  ASSERT_TRUE(cluster.spawn(kMoveAway, "3"));
+  ASSERT_TRUE(cluster.wait_exit(2));
+  EXPECT_FALSE(cluster.event(Kind::exit, 2)->expected);
+}
+
 TEST_P(EveryKind, N27_who_returns_another_code_has_crashed) {
   TestCluster cluster(setting(), {.respawn = false});
   ASSERT_TRUE(cluster.spawn(kReturn, "3"));
