@@ -50,15 +50,36 @@ bool is_exiting(int tasks, const char* id) noexcept {
   return name_end != nullptr && std::sscanf(name_end + 1, " %*c %*d %*d %*d %*d %*d %u", &flags) == 1 && (flags & kExiting) != 0;
 }
 
+struct Threads {
+  unsigned running = 0;
+  unsigned exiting = 0;
+};
+
+Threads list_threads(DIR* tasks) noexcept {
+  Threads threads;
+  ::rewinddir(tasks);
+  while (const dirent* entry = ::readdir(tasks)) {
+    if (entry->d_name[0] == '.') continue;
+    ++(is_exiting(::dirfd(tasks), entry->d_name) ? threads.exiting : threads.running);
+  }
+  return threads;
+}
+
 }  // namespace
 
 Result<unsigned> thread_count() noexcept {
+  constexpr int kLooks = 1000;
   if (__libc_single_threaded) return 1U;  // spares a fork from the primary three looks into /proc
   DIR* tasks = ::opendir("/proc/self/task");
   if (tasks == nullptr) return last_error("opendir /proc/self/task");
   unsigned count = 0;
-  while (const dirent* entry = ::readdir(tasks))
-    if (entry->d_name[0] != '.' && !is_exiting(::dirfd(tasks), entry->d_name)) ++count;
+  // The kernel's list ends early at a thread that goes away as it is read, so those behind it may be missing: look again.
+  for (int i = 0; i < kLooks; ++i) {
+    const Threads threads = list_threads(tasks);
+    count = std::max(count, threads.running);
+    if (threads.exiting == 0) break;
+    ::sched_yield();
+  }
   ::closedir(tasks);
 #ifdef __SANITIZE_THREAD__
   if (count > 1) --count;  // the sanitizer keeps a thread of its own, in some processes
