@@ -10,7 +10,7 @@
 namespace lb {
 namespace {
 
-constexpr uint64_t kLook_ns = 80'000'000;
+constexpr uint64_t kPicksLook_ns = 80'000'000;
 constexpr uint64_t kListing_ns = 1'000'000'000;
 
 }  // namespace
@@ -18,7 +18,7 @@ constexpr uint64_t kListing_ns = 1'000'000'000;
 void GroupGuard::turn(ReuseportProgram* program, const Endpoint& address) noexcept {
   const uint64_t now = now_ns();
   if (now < next_look_ns_) return;
-  next_look_ns_ = now + kLook_ns;
+  next_look_ns_ = now + kPicksLook_ns;
   if (program != nullptr) look_after(*program, address);
   if (now < next_listing_ns_) return;
   next_listing_ns_ = now + kListing_ns;

@@ -42,17 +42,17 @@ struct SkeletonDeleter {
 using Skeleton = std::unique_ptr<lb_reuseport, SkeletonDeleter>;
 
 /// Memory shared with a BPF array. A forked child may destroy its copy: only its own mapping goes.
-class Mapping {
+class MapView {
  public:
-  Mapping() noexcept = default;
-  Mapping(Mapping&& other) noexcept : address_(std::exchange(other.address_, nullptr)), size_(other.size_) {}
-  Mapping& operator=(Mapping&&) = delete;
-  ~Mapping() {
+  MapView() noexcept = default;
+  MapView(MapView&& other) noexcept : address_(std::exchange(other.address_, nullptr)), size_(other.size_) {}
+  MapView& operator=(MapView&&) = delete;
+  ~MapView() {
     if (address_) ::munmap(address_, size_);
   }
 
-  static Result<Mapping> create(int fd, size_t size, int protection) noexcept {
-    Mapping mapping;
+  static Result<MapView> create(int fd, size_t size, int protection) noexcept {
+    MapView mapping;
     void* address = ::mmap(nullptr, size, protection, MAP_SHARED, fd, 0);
     if (address == MAP_FAILED) return Error{errno, "mmap eBPF array"};
     mapping.address_ = address;
@@ -190,11 +190,11 @@ class LoadedProgram final : public ReuseportProgram {
     UniqueFd exits = duplicate(bpf_map__fd(skeleton.maps.exits));
     UniqueFd picks = duplicate(bpf_map__fd(skeleton.maps.picks));
     if (!program || !sockets || !exits || !picks) return Error{errno, "duplicate eBPF descriptor"};
-    auto group = Mapping::create(bpf_map__fd(skeleton.maps.group), sizeof(lb_group), PROT_READ | PROT_WRITE);
+    auto group = MapView::create(bpf_map__fd(skeleton.maps.group), sizeof(lb_group), PROT_READ | PROT_WRITE);
     if (!group) return group.error();
-    auto counts = Mapping::create(picks.get(), sizeof(lb_slot_picks) * LB_MAX_SLOTS, PROT_READ);
+    auto counts = MapView::create(picks.get(), sizeof(lb_slot_picks) * LB_MAX_SLOTS, PROT_READ);
     if (!counts) return counts.error();
-    auto hung = Mapping::create(bpf_map__fd(skeleton.maps.hung), sizeof(lb_hung), PROT_READ | PROT_WRITE);
+    auto hung = MapView::create(bpf_map__fd(skeleton.maps.hung), sizeof(lb_hung), PROT_READ | PROT_WRITE);
     if (!hung) return hung.error();
     return std::unique_ptr<ReuseportProgram>(new LoadedProgram(rung, std::move(reason), std::move(program), std::move(sockets),
                                                                std::move(exits), std::move(picks), *std::move(group),
@@ -248,8 +248,8 @@ class LoadedProgram final : public ReuseportProgram {
   }
 
  private:
-  LoadedProgram(Rung rung, std::string reason, UniqueFd program, UniqueFd sockets, UniqueFd exits, UniqueFd picks, Mapping group,
-                Mapping counts, Mapping hung) noexcept
+  LoadedProgram(Rung rung, std::string reason, UniqueFd program, UniqueFd sockets, UniqueFd exits, UniqueFd picks, MapView group,
+                MapView counts, MapView hung) noexcept
       : rung_(rung), reason_(std::move(reason)), program_(std::move(program)), sockets_(std::move(sockets)),
         exits_(std::move(exits)), picks_(std::move(picks)), group_(std::move(group)), counts_(std::move(counts)),
         hung_(std::move(hung)) {}
@@ -264,9 +264,9 @@ class LoadedProgram final : public ReuseportProgram {
   UniqueFd sockets_;
   UniqueFd exits_;
   UniqueFd picks_;
-  Mapping group_;
-  Mapping counts_;
-  Mapping hung_;
+  MapView group_;
+  MapView counts_;
+  MapView hung_;
 };
 
 }  // namespace

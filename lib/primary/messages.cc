@@ -6,7 +6,8 @@
 namespace lb {
 namespace {
 
-constexpr int kMessagesInTurnMax = 16;  // from one worker, so that none can keep the primary busy; the rest waits for the next turn
+constexpr int kUserMessagesInTurnMax =
+    16;  // from one worker, so that none can keep the primary busy; the rest waits for the next turn
 constexpr int kLastMessagesMax = 100'000;  // of a worker that has exited; more than a channel can hold
 
 }  // namespace
@@ -21,7 +22,7 @@ Result<void> Cluster::Impl::send(uint32_t id, std::span<const std::byte> bytes, 
 /// `all`: the worker is gone, and what it said last comes before the news of its exit.
 void Cluster::Impl::receive_messages(WorkerRecord& worker, bool all) noexcept {
   if (!options_.on_message) return;
-  const int most = all ? kLastMessagesMax : kMessagesInTurnMax;
+  const int most = all ? kLastMessagesMax : kUserMessagesInTurnMax;
   for (int i = 0; i < most && worker.messages; ++i) {
     const auto got = inbox_.receive(worker.messages.get(), [&](UserMessage& message) { options_.on_message(worker.id, message); });
     if (got && *got == UserInbox::State::received) continue;

@@ -16,9 +16,9 @@
 namespace lb {
 namespace {
 
-constexpr int kOwing_ms = 5;  // the new one does not read so fast
-constexpr int kMessagesInTurnMax = 256;
+constexpr int kOwing_ms = 5;    // the new one does not read so fast
 constexpr int kKill_ms = 1000;  // patience with the kernel until a process that was killed is no more
+constexpr int kSuccessorMessagesInTurnMax = 256;
 
 /// What this process was started with, without argv[0].
 Result<std::vector<std::string>> own_arguments() {
@@ -94,7 +94,7 @@ void Cluster::Impl::bequeath(Act last) noexcept {
 void Cluster::Impl::hear_successor() noexcept {
   Message message;
   Packet packet;
-  for (int i = 0; i < kMessagesInTurnMax && successor_; ++i) {
+  for (int i = 0; i < kSuccessorMessagesInTurnMax && successor_; ++i) {
     auto received = successor_->channel().receive(message, packet);
     if (!received && received.error().code == EPROTONOSUPPORT)
       return end_upgrade("it speaks version " + std::to_string(message.version) +

@@ -24,7 +24,7 @@ namespace {
 
 constexpr uint64_t kAskAgain_ns = 20'000'000;
 
-struct Request {
+struct InetRequest {
   nlmsghdr header{};
   inet_diag_req_v2 body{};
 };
@@ -41,7 +41,7 @@ template <class Each>
 Result<void> list_sockets(sa_family_t family, in_port_t port, int state, Each each) noexcept {
   const UniqueFd fd(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
   if (!fd) return last_error("socket NETLINK_SOCK_DIAG");
-  Request request;
+  InetRequest request;
   request.header.nlmsg_len = sizeof request;
   request.header.nlmsg_type = SOCK_DIAG_BY_FAMILY;
   request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;

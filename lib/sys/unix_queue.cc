@@ -21,7 +21,7 @@
 namespace lb {
 namespace {
 
-struct Request {
+struct UnixRequest {
   nlmsghdr header{};
   unix_diag_req body{};
 };
@@ -44,7 +44,7 @@ std::optional<uint32_t> ask_diagnostics(int listening_fd) noexcept {
   if (::fstat(listening_fd, &about) != 0) return std::nullopt;
   const UniqueFd fd(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
   if (!fd) return std::nullopt;
-  Request request;
+  UnixRequest request;
   request.header.nlmsg_len = sizeof request;
   request.header.nlmsg_type = SOCK_DIAG_BY_FAMILY;
   request.header.nlmsg_flags = NLM_F_REQUEST;

@@ -15,7 +15,7 @@ namespace lb {
 namespace {
 
 constexpr uint64_t kDatagrams = 0;
-constexpr uint64_t kWorkerEvents = 1;
+constexpr uint64_t kChannelEvents = 1;
 constexpr uint32_t kTurnsMax = 64;  // datagrams without a look at what the primary says
 
 Result<void> add(int epoll_fd, uint64_t data, int fd) noexcept {
@@ -33,7 +33,7 @@ Result<void> DatagramSocket::Impl::open() noexcept {
   if (!waiting_) return last_error("epoll_create1");
   epoll_event event{};
   event.events = EPOLLIN;
-  event.data.u64 = kWorkerEvents;
+  event.data.u64 = kChannelEvents;
   if (::epoll_ctl(waiting_.get(), EPOLL_CTL_ADD, worker_.fd(), &event) != 0) return last_error("epoll_ctl");
   return {};
 }
@@ -97,7 +97,7 @@ void DatagramSocket::Impl::wait() noexcept {
   epoll_event events[2];
   const int ready = ::epoll_wait(waiting_.get(), events, 2, -1);
   for (int i = 0; i < ready; ++i)
-    if (events[i].data.u64 == kWorkerEvents) {
+    if (events[i].data.u64 == kChannelEvents) {
       (void)worker_.dispatch();
       return;
     }

@@ -22,7 +22,7 @@ namespace {
 constexpr uint64_t kHung_ns = 120'000'000;  // as the selection program has it: bpf/hung.bpf.h
 constexpr Ticks kHung = kHung_ns >> 10;
 
-struct Candidate {
+struct Considered {
   uint32_t slot;
   uint32_t connections;
   uint32_t events;
@@ -31,10 +31,10 @@ struct Candidate {
 /// At most 64; who is dropped makes place for the last, as order means nothing.
 class Candidates {
  public:
-  void add(const Candidate& candidate) noexcept { each_[count_++] = candidate; }
+  void add(const Considered& candidate) noexcept { each_[count_++] = candidate; }
 
   /// Keeps those whose figure is below the average + theta, where theta is half the average; all of them where all are 0.
-  void keep_below_average(uint32_t Candidate::*figure) noexcept {
+  void keep_below_average(uint32_t Considered::*figure) noexcept {
     uint64_t sum = 0;
     for (size_t i = 0; i < count_; ++i) sum += each_[i].*figure;
     if (sum == 0) return;
@@ -54,7 +54,7 @@ class Candidates {
   }
 
  private:
-  std::array<Candidate, 64> each_;
+  std::array<Considered, 64> each_;
   size_t count_ = 0;
 };
 
@@ -77,8 +77,8 @@ uint64_t hermes_verdict(const Scoreboard& board, const SlotQueues& queues, uint3
     if (!alive(page.hermes, queues, slot, now_ns)) continue;
     candidates.add({slot, in_flight_of(page), atomic(page.hermes.events).load(std::memory_order_relaxed)});
   }
-  candidates.keep_below_average(&Candidate::connections);
-  candidates.keep_below_average(&Candidate::events);
+  candidates.keep_below_average(&Considered::connections);
+  candidates.keep_below_average(&Considered::events);
   return candidates.bits();
 }
 

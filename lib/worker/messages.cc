@@ -8,7 +8,7 @@
 namespace lb {
 namespace {
 
-constexpr int kMessagesInTurnMax = 64;  // in one dispatch, so that connections have their turn too
+constexpr int kMessagesInDispatchMax = 64;  // in one dispatch, so that connections have their turn too
 
 }  // namespace
 
@@ -35,7 +35,7 @@ Result<void> Worker::Impl::on_message(std::function<void(UserMessage&)> callback
 
 Result<void> Worker::Impl::receive_messages() noexcept {
   if (delivering_) return {};  // a callback that dispatches: its message's bytes are still in use
-  for (int i = 0; i < kMessagesInTurnMax && on_message_ && messages_; ++i) {
+  for (int i = 0; i < kMessagesInDispatchMax && on_message_ && messages_; ++i) {
     delivering_ = true;
     const auto got = inbox_.receive(messages_.get(), [this](UserMessage& message) {
       replaced_ = false;

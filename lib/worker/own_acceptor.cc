@@ -17,8 +17,8 @@
 namespace lb {
 namespace {
 
-constexpr uint64_t kHandshakesMax_ns = 1'000'000'000;
-constexpr long kLook_ns = 5'000'000;
+constexpr uint64_t kLastHandshakesMax_ns = 1'000'000'000;
+constexpr long kAgain_ns = 5'000'000;
 constexpr int kClearLooks = 2;  // a handshake that completes between accept(2) and the look is found by the next accept
 
 class OwnAcceptor final : public Acceptor {
@@ -52,7 +52,7 @@ class OwnAcceptor final : public Acceptor {
     }
     (void)drop_new_clients(socket_.fd.get());
     timer_ = UniqueFd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
-    const itimerspec again{{0, kLook_ns}, {0, kLook_ns}};
+    const itimerspec again{{0, kAgain_ns}, {0, kAgain_ns}};
     if (timer_ && ::timerfd_settime(timer_.get(), 0, &again, nullptr) != 0) timer_.reset();
     for (const Line& line : lines_)
       if (timer_) (void)add(line.epoll_fd, line.data, timer_.get());
@@ -87,7 +87,7 @@ class OwnAcceptor final : public Acceptor {
     if (settled()) leave();  // a UNIX socket that refuses newcomers is readable for ever, and so would be the timer
   }
   bool handshaking() noexcept {
-    if (socket_.address.family() == AF_UNIX || now_ns() - retired_ns_ > kHandshakesMax_ns) return false;
+    if (socket_.address.family() == AF_UNIX || now_ns() - retired_ns_ > kLastHandshakesMax_ns) return false;
     return handshakes_.under_way(static_cast<sa_family_t>(socket_.address.family()), socket_.address.port());
   }
 

@@ -8,6 +8,7 @@
 
 #include "board.hh"
 #include "program.hh"
+#include "shared.hh"
 
 /// Worker functions: they say hello, repeat the client's number and close (wire.hh), and note it on the board.
 namespace lb::test {
@@ -37,5 +38,8 @@ int answer_both(Worker& worker, std::array<Listener, 2> listeners, Board& board)
 /// Answers one connection, waiting for its number. False if the client left before it asked.
 bool answer_one(Worker& worker, const Connection& connection, Board& board);
 bool say_hello(const Worker& worker, int fd) noexcept;
+
+/// Says that it is ready to be handed connections, as a waiting worker does, and takes none until the gate opens.
+void pretend_to_wait(Listener& listener, const Gate& gate);
 
 }  // namespace lb::test

@@ -2,6 +2,7 @@
 #include "sockets.hh"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <linux/inet_diag.h>
 #include <linux/netlink.h>
@@ -117,10 +118,19 @@ int option_of(int fd, int level, int option) noexcept {
 
 bool is_listening(int fd) noexcept { return option_of(fd, SOL_SOCKET, SO_ACCEPTCONN) == 1; }
 
+bool is_open(int fd) { return ::fcntl(fd, F_GETFD) >= 0; }
+
+bool exists(const std::string& path) {
+  struct stat about {};
+  return ::lstat(path.c_str(), &about) == 0;
+}
+
 std::string unique_name(const std::string& stem) {
   static std::atomic<unsigned> count{0};
   return stem + "." + std::to_string(::getpid()) + "." + std::to_string(++count);
 }
+
+std::string abstract_endpoint() { return "unix:@" + unique_name("lb"); }
 
 std::vector<ListenQueue> listen_queues(in_port_t port) {
   std::vector<ListenQueue> queues;

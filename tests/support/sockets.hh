@@ -24,6 +24,10 @@ class Folder {
   std::string path_;
 };
 
+bool is_open(int fd);
+/// Whether there is something of that name, which may be a link that leads nowhere.
+bool exists(const std::string& path);
+
 /// Bound to `endpoint`, close-on-exec; it listens if `backlog` is not negative. Fails the test if that cannot be.
 UniqueFd make_socket(const Endpoint& endpoint, int backlog = 128, int type = SOCK_STREAM);
 UniqueFd make_socket(const std::string& endpoint, int backlog = 128, int type = SOCK_STREAM);
@@ -41,6 +45,8 @@ bool is_listening(int fd) noexcept;
 
 /// The name by which no two tests and no two runs of one meet.
 std::string unique_name(const std::string& stem);
+/// The same as an abstract UNIX socket.
+std::string abstract_endpoint();
 
 /// Connections queued and their limit, of a listening TCP socket (sock_diag(7): what `ss -ltn` shows).
 struct ListenQueue {

@@ -179,6 +179,21 @@ bool TestCluster::occupy(Crowd& crowd, unsigned workers) {
       [&] { return crowd.greeted() == workers && crowd.count(Client::State::connecting) == 0; }, &crowd);
 }
 
+bool TestCluster::hold_one_by_one(Crowd& crowd, size_t clients) {
+  for (size_t i = 0; i < clients; ++i) {
+    crowd.connect(address(), 1);
+    if (!wait_greeted(crowd)) return false;
+  }
+  return true;
+}
+
+void TestCluster::expect_serves(size_t clients) {
+  Crowd crowd;
+  crowd.connect(address(), clients);
+  crowd.ask_all();
+  EXPECT_TRUE(wait_finished(crowd));
+}
+
 bool TestCluster::wait_greeted(Crowd& crowd) {
   return wait_until(
       "every client to be greeted", [&] { return crowd.greeted() == crowd.size(); }, &crowd);
@@ -216,6 +231,12 @@ EndpointStatus TestCluster::endpoint() const {
   if (!status.endpoints.empty()) return status.endpoints.front();
   ADD_FAILURE() << "no endpoint\n" << describe();
   return {};
+}
+
+uint32_t TestCluster::untaken() const {
+  uint32_t sum = 0;
+  for (const auto& load : endpoint().workers) sum += load.backlog;
+  return sum;
 }
 
 WorkerStatus TestCluster::worker(uint32_t id) const {

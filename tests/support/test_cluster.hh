@@ -56,6 +56,10 @@ class TestCluster {
   bool wait_until(const char* what, const std::function<bool()>& so, Crowd* crowd = nullptr, const Load* load = nullptr);
   /// Connects clients that do not ask until each of so many blocking workers is busy with one; the other clients wait.
   bool occupy(Crowd& crowd, unsigned workers);
+  /// Connects clients, each when the one before has been greeted; they stay.
+  bool hold_one_by_one(Crowd& crowd, size_t clients);
+  /// So many clients at once are answered.
+  void expect_serves(size_t clients);
   /// Until every client is greeted, or answered and closed.
   bool wait_greeted(Crowd& crowd);
   bool wait_finished(Crowd& crowd);
@@ -71,6 +75,10 @@ class TestCluster {
   /// The bound address of the first endpoint.
   Endpoint address() const;
   EndpointStatus endpoint() const;
+  /// Whether an eBPF program selects, by load or by address, for the first endpoint.
+  bool has_program() const { return endpoint().rung.rfind("eBPF", 0) == 0; }
+  /// Connections that wait in the queues of the first endpoint's workers.
+  uint32_t untaken() const;
   WorkerStatus worker(uint32_t id) const;
 
   const std::vector<Seen>& events() const noexcept { return events_; }

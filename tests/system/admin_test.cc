@@ -67,11 +67,6 @@ void expect_refused(const std::string& answer, const std::string& why) {
   EXPECT_EQ(answer.find('\n'), answer.size() - 1) << "one line";
 }
 
-bool exists(const std::string& path) {
-  struct stat about {};
-  return ::lstat(path.c_str(), &about) == 0;
-}
-
 TEST(Admin, status_names_the_endpoints_and_the_workers) {
   const Folder folder;
   const auto path = folder.path("admin");

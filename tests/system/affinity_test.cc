@@ -11,8 +11,6 @@
 namespace lb::test {
 namespace {
 
-bool has_program(const TestCluster& cluster) { return cluster.endpoint().rung.rfind("eBPF", 0) == 0; }
-
 /// 127.0.1.1, 127.0.1.2, ...
 std::string client_address(unsigned number) { return "127.0.1." + std::to_string(number); }
 
@@ -37,7 +35,7 @@ std::map<std::string, uint32_t> homes(TestCluster& cluster, const Endpoint& to, 
 TEST(Sticky, client_address_stays_with_its_worker_and_only_those_of_a_crashed_one_move_and_come_back) {
   TestCluster cluster("reuseport:sticky");
   ASSERT_TRUE(cluster.start(4, Style::blocking));
-  LB_SKIP_WITHOUT_BPF(!has_program(cluster), "eBPF: " + cluster.endpoint().reason);
+  LB_SKIP_WITHOUT_BPF(!cluster.has_program(), "eBPF: " + cluster.endpoint().reason);
   const auto before = homes(cluster, cluster.address(), 24);
   const uint32_t slot = cluster.worker(2).slot;
   ::kill(cluster.worker(2).pid, SIGKILL);
@@ -56,7 +54,7 @@ TEST(Sticky, client_address_stays_with_its_worker_and_only_those_of_a_crashed_on
 TEST(Sticky, workers_do_not_take_what_waits_for_others) {
   TestCluster cluster("reuseport:sticky");
   ASSERT_TRUE(cluster.start(3, Style::watch));
-  LB_SKIP_WITHOUT_BPF(!has_program(cluster), "eBPF: " + cluster.endpoint().reason);
+  LB_SKIP_WITHOUT_BPF(!cluster.has_program(), "eBPF: " + cluster.endpoint().reason);
   Crowd crowd;
   for (int i = 0; i < 100; ++i) {
     for (unsigned number = 1; number <= 6; ++number) crowd.connect_from(client_address(number), cluster.address());
@@ -79,7 +77,7 @@ TEST(Sticky, ipv4_client_is_the_same_on_a_dual_stack_socket) {
         return answer_both(worker, {std::move(ipv4), std::move(both)}, board);
       },
       2));
-  LB_SKIP_WITHOUT_BPF(!has_program(cluster), "eBPF: " + cluster.endpoint().reason);
+  LB_SKIP_WITHOUT_BPF(!cluster.has_program(), "eBPF: " + cluster.endpoint().reason);
   const auto endpoints = cluster->status().endpoints;
   ASSERT_EQ(endpoints.size(), 2u);
   const Endpoint mapped = Endpoint::parse("tcp://127.0.0.1:" + std::to_string(endpoints[1].address.port())).value();
@@ -92,7 +90,7 @@ TEST(Sticky, ipv4_client_is_the_same_on_a_dual_stack_socket) {
 TEST(Sticky, ipv6_client_stays_with_its_worker) {
   TestCluster cluster("reuseport:sticky");
   ASSERT_TRUE(cluster.start(4, Style::blocking, "tcp://[::1]:0"));
-  LB_SKIP_WITHOUT_BPF(!has_program(cluster), "eBPF: " + cluster.endpoint().reason);
+  LB_SKIP_WITHOUT_BPF(!cluster.has_program(), "eBPF: " + cluster.endpoint().reason);
   Crowd crowd;
   crowd.connect(cluster.address(), 12);
   crowd.ask_all();
@@ -121,7 +119,7 @@ TEST_P(Pinned, workers_run_on_their_cpus_and_the_status_says_which) {
   ASSERT_TRUE(cluster.start(count, Style::watch));
   for (uint32_t id = 1; id <= count; ++id) EXPECT_EQ(cluster.worker(id).cpu, static_cast<int>(cpus[id - 1])) << "worker " << id;
   EXPECT_NE(cluster->status().to_string().find("on CPU " + std::to_string(cpus[0])), std::string::npos);
-  if (has_program(cluster)) {
+  if (cluster.has_program()) {
     const auto own = own_cpus();
     for (uint32_t id = 1; id <= count; ++id) {  // on loopback a SYN is handled on the CPU that sends it
       cpu_set_t one;

@@ -20,10 +20,6 @@ void expect_backlogs(TestCluster& cluster, size_t sockets, unsigned backlog) {
   for (const auto& queue : queues) EXPECT_EQ(queue.backlog, backlog);
 }
 
-size_t listening_sockets(const std::string& policy, size_t slots) {
-  return Policy::parse(policy)->backend == Backend::reuseport ? slots : 1;
-}
-
 TEST_P(Backlog, N35_backlog_is_the_limit_of_every_listening_sockets_queue) {
   for (const int backlog : {0, 3, 511}) {
     TestCluster cluster(policy());

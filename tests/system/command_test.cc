@@ -95,7 +95,7 @@ TEST(CommandWorker, admin_socket_of_its_own_is_its_to_have_when_it_is_named_for_
 }
 
 /// What from_environment says of these variables; empty: leave it out.
-void expect_refused(const std::string& id, const std::string& channel) {
+void expect_no_worker_with(const std::string& id, const std::string& channel) {
   in_child([&] {
     if (!id.empty()) ::setenv("LB_WORKER_ID", id.c_str(), 1);
     if (!channel.empty()) ::setenv("LB_CHANNEL_FD", channel.c_str(), 1);
@@ -117,10 +117,10 @@ TEST(FromEnvironment, N1_without_a_cluster_is_enoent_that_says_so) {
 }
 
 TEST(FromEnvironment, N1_nonsense_is_an_error_that_names_it) {
-  for (const char* id : {"x", "0", "-1", "4294967296", "1 "}) expect_refused(id, "5");
-  for (const char* channel : {"x", "-3", "2147483648", "987654", "0x3"}) expect_refused("1", channel);
-  expect_refused("", "5");
-  expect_refused("1", "");
+  for (const char* id : {"x", "0", "-1", "4294967296", "1 "}) expect_no_worker_with(id, "5");
+  for (const char* channel : {"x", "-3", "2147483648", "987654", "0x3"}) expect_no_worker_with("1", channel);
+  expect_no_worker_with("", "5");
+  expect_no_worker_with("1", "");
 }
 
 TEST(FromEnvironment, N1_descriptor_that_is_no_channel_is_refused_and_left_alone) {
@@ -128,7 +128,7 @@ TEST(FromEnvironment, N1_descriptor_that_is_no_channel_is_refused_and_left_alone
   ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
   const UniqueFd one(pair[0]);
   const UniqueFd other(pair[1]);
-  expect_refused("1", std::to_string(one.get()));
+  expect_no_worker_with("1", std::to_string(one.get()));
   const ScopedVariable id("LB_WORKER_ID", "1");
   const ScopedVariable channel("LB_CHANNEL_FD", std::to_string(one.get()).c_str());
   EXPECT_EQ(Worker::from_environment().error().code, EPROTOTYPE);
@@ -324,12 +324,12 @@ TEST(CommandWorker, is_spawned_from_a_process_with_busy_threads) {
   for (auto& thread : busy) thread.join();
 }
 
-const Program kExit("exit", [](Worker&, Board&, const std::string& code) -> int { ::exit(std::atoi(code.c_str())); });
+const Program kExitsWith("exit", [](Worker&, Board&, const std::string& code) -> int { ::exit(std::atoi(code.c_str())); });
 
 TEST(CommandWorker, exit_while_its_worker_lives_is_a_crash_whatever_the_code) {
   for (const char* code : {"0", "5"}) {
     TestCluster cluster(kCommand, {.respawn = false});
-    ASSERT_TRUE(cluster.spawn(kExit, code));
+    ASSERT_TRUE(cluster.spawn(kExitsWith, code));
     ASSERT_TRUE(cluster.wait_exit(1));
     EXPECT_FALSE(cluster.event(Event::Kind::exit, 1)->expected) << code;
     EXPECT_EQ(cluster.event(Event::Kind::exit, 1)->exit_code, std::atoi(code));

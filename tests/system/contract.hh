@@ -44,6 +44,13 @@ inline std::string kind_test_name(const testing::TestParamInfo<std::tuple<const 
   return test_name(std::string(std::get<0>(info.param)) + "_" + to_string(std::get<1>(info.param)));
 }
 
+inline std::string kind_name(const testing::TestParamInfo<WorkerKind>& info) { return to_string(info.param); }
+
+/// How many sockets of an endpoint listen for so many workers.
+inline size_t listening_sockets(const std::string& policy, size_t workers) {
+  return Policy::parse(policy)->backend == Backend::reuseport ? workers : 1;
+}
+
 /// One behaviour under one policy and one style.
 class StyleTest : public testing::TestWithParam<std::tuple<const char*, Style>> {
  protected:

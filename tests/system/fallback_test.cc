@@ -9,6 +9,7 @@
 #include "contract.hh"
 #include "isolation.hh"
 #include "privileges.hh"
+#include "refusal.hh"
 
 namespace lb::test {
 namespace {
@@ -41,10 +42,6 @@ std::string strict_error(const std::string& policy) {
   if (!spawned) return spawned.error().message();
   while (!cluster->done()) EXPECT_TRUE(cluster->poll(std::chrono::milliseconds(-1)));
   return board->text.data();
-}
-
-void expect_contains(const std::string& text, const char* part) {
-  EXPECT_NE(text.find(part), std::string::npos) << '"' << text << "\" does not contain \"" << part << '"';
 }
 
 bool is_unprivileged_rung(const std::string& rung) { return rung == "classic BPF" || rung == "kernel hash"; }

@@ -8,13 +8,11 @@ namespace {
 
 constexpr const char* kHermes = "reuseport:hermes";
 
-bool has_program(const TestCluster& cluster) { return cluster.endpoint().rung.rfind("eBPF", 0) == 0; }
-
 /// The hash alone would give it a quarter of 400, standard deviation 9.
 TEST(Hermes, worker_with_many_connections_gets_few_new_ones) {
   TestCluster cluster(kHermes);
   ASSERT_TRUE(cluster.start(4, Style::watch));
-  LB_SKIP_WITHOUT_BPF(!has_program(cluster), "eBPF: " + cluster.endpoint().reason);
+  LB_SKIP_WITHOUT_BPF(!cluster.has_program(), "eBPF: " + cluster.endpoint().reason);
   Crowd crowd;
   crowd.connect(cluster.address(), 80);
   ASSERT_TRUE(cluster.wait_greeted(crowd));
@@ -38,7 +36,7 @@ TEST(Hermes, worker_with_many_connections_gets_few_new_ones) {
 TEST(Hermes, each_worker_serves_what_it_was_given) {
   TestCluster cluster(kHermes);
   ASSERT_TRUE(cluster.start(4, Style::blocking));
-  LB_SKIP_WITHOUT_BPF(!has_program(cluster), "eBPF: " + cluster.endpoint().reason);
+  LB_SKIP_WITHOUT_BPF(!cluster.has_program(), "eBPF: " + cluster.endpoint().reason);
   EXPECT_FALSE(cluster.endpoint().stealing);
   const Load load({.to = cluster.address(), .count = 1000, .at_once = 32});
   ASSERT_TRUE(cluster.wait_over(load));
@@ -50,7 +48,7 @@ TEST(Hermes, each_worker_serves_what_it_was_given) {
 TEST(Hermes, comes_and_goes_under_load_without_a_loss) {
   TestCluster cluster("reuseport");
   ASSERT_TRUE(cluster.start(3, Style::watch));
-  LB_SKIP_WITHOUT_BPF(!has_program(cluster), "eBPF: " + cluster.endpoint().reason);
+  LB_SKIP_WITHOUT_BPF(!cluster.has_program(), "eBPF: " + cluster.endpoint().reason);
   const Load load({.to = cluster.address(), .count = Board::kNumbers, .at_once = 8});
   for (const char* policy : {kHermes, "round-robin", kHermes, "reuseport:sticky", kHermes}) {
     ASSERT_TRUE(cluster->set_policy(Policy::parse(policy).value()));

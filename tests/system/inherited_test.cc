@@ -17,13 +17,6 @@ namespace {
 
 std::string endpoint_of(int fd) { return "fd:" + std::to_string(fd); }
 
-void serve_twenty(TestCluster& cluster) {
-  Crowd crowd;
-  crowd.connect(cluster.address(), 20);
-  crowd.ask_all();
-  EXPECT_TRUE(cluster.wait_finished(crowd));
-}
-
 class InheritedEveryWay : public StyleTest {};
 LB_FOR_EVERY_POLICY_AND_STYLE(InheritedEveryWay);
 
@@ -97,7 +90,7 @@ TEST_P(Inherited, N13_socket_that_is_only_bound_is_listened_on) {
     EXPECT_EQ(cluster.endpoint().asked.to_string(), endpoint_of(socket.get()));
     EXPECT_EQ(cluster.address(), address) << "the socket's own";
     EXPECT_EQ(cluster->status().endpoints.size(), 1u) << "workers that ask for it share it";
-    serve_twenty(cluster);
+    cluster.expect_serves(20);
     cluster.expect_clean_shutdown();
   }
   struct stat about {};
@@ -117,7 +110,7 @@ TEST_P(Inherited, N13_endpoint_that_was_closed_can_be_asked_for_again) {
         return answer_all(worker, *again, Style::blocking, board);
       },
       2));
-  serve_twenty(cluster);
+  cluster.expect_serves(20);
   cluster.expect_clean_shutdown();
 }
 

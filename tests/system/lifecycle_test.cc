@@ -17,8 +17,6 @@ namespace {
 using Kind = Event::Kind;
 using std::chrono::milliseconds;
 
-std::string kind_name(const testing::TestParamInfo<WorkerKind>& info) { return to_string(info.param); }
-
 class EveryKind : public testing::TestWithParam<WorkerKind> {
  protected:
   static Setting setting() { return {"auto", GetParam()}; }

@@ -15,11 +15,6 @@ namespace {
 class ListenOn : public PolicyTest {};
 LB_FOR_EVERY_POLICY(ListenOn);
 
-/// How many sockets listen for so many workers.
-size_t listening_sockets(const std::string& policy, size_t slots) {
-  return Policy::parse(policy)->backend == Backend::reuseport ? slots : 1;
-}
-
 TEST_P(ListenOn, options_are_set_on_every_listening_socket) {
   TestCluster cluster(policy());
   const ListenOptions options{.defer_accept_s = 3, .fast_open = 9, .receive_buffer = 20'000, .send_buffer = 30'000, .device = "lo"};

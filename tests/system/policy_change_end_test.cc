@@ -14,14 +14,14 @@ namespace {
 
 using Kind = Event::Kind;
 
-enum Flag : size_t { kWhat, kSteps };
-enum What : uint32_t { kHear, kTake, kServe };
+enum Place : size_t { kWhat, kSteps };
+enum What : uint32_t { kHear, kTake, kServeAll };
 
 /// Hears the primary each time that the gate opens, and does what it is told: nothing more, takes one connection, or serves on.
 WorkerFunction stepping(Board& board, const Gate& gate) {
   return [&board, &gate](Worker& worker) {
     auto listener = worker.listen(kAnyPort).value();
-    for (gate.wait(); board.flag[kWhat] != kServe; gate.wait()) {
+    for (gate.wait(); board.flag[kWhat] != kServeAll; gate.wait()) {
       worker.dispatch().value();
       if (board.flag[kWhat] == kTake && !listener.try_accept().value()) return board.fail("nothing waits");
       ++board.flag[kSteps];
@@ -68,7 +68,7 @@ TEST_P(ChangeOfOneQueue, N5_worker_lets_go_of_the_old_way_although_its_queue_is_
   ASSERT_EQ(cluster.endpoint().workers.size(), 1u);
   EXPECT_EQ(cluster.endpoint().workers[0].accepted, kTaken) << cluster.describe();
   crowd.leave_all();
-  cluster.board().flag[kWhat] = kServe;
+  cluster.board().flag[kWhat] = kServeAll;
   gate.open();
   cluster.expect_clean_shutdown();
 }
@@ -98,7 +98,7 @@ TEST_P(ChangeWithoutOne, N5_worker_that_lacked_descriptors_until_the_change_was_
   gate.open();
   ASSERT_TRUE(cluster.wait_until("it to say that it cannot", [&] { return cluster.board().flag[kSteps] == 1 && !takes_part(); }));
   limit_descriptors(pid, limit.rlim_cur);
-  cluster.board().flag[kWhat] = kServe;
+  cluster.board().flag[kWhat] = kServeAll;
   gate.open();
   ASSERT_TRUE(cluster.wait_until("it to take part", takes_part));
   ASSERT_TRUE(cluster->drain(2));

@@ -19,7 +19,6 @@ using std::chrono::milliseconds;
 class Rolling : public PolicyTest {};
 LB_FOR_EVERY_POLICY(Rolling);
 
-std::string kind_name(const testing::TestParamInfo<WorkerKind>& info) { return to_string(info.param); }
 class RollingKind : public testing::TestWithParam<WorkerKind> {
  protected:
   static Setting setting() { return {"auto", GetParam()}; }
@@ -38,7 +37,7 @@ void expect_generation(TestCluster& cluster, uint32_t generation, size_t workers
 }
 
 /// Does as the board's first flag says: 0 serves, 1 exits before it listens, 2 never listens, 3 crashes once it listens.
-enum Flag : uint32_t { kServe, kExit, kIdle, kCrash };
+enum Part : uint32_t { kServe, kExit, kIdle, kCrash };
 const Program kAsTold("as told", [](Worker& worker, Board& board, const std::string&) {
   switch (board.flag[0]) {
     case kExit:

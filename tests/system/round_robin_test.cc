@@ -18,18 +18,6 @@ namespace {
 class HandOff : public PolicyTest {};
 INSTANTIATE_TEST_SUITE_P(every, HandOff, testing::ValuesIn(kRoundRobins), policy_test_name);
 
-/// Says that it is ready to be handed connections, as a waiting worker does, and takes none until the gate opens.
-void pretend_to_wait(Listener& listener, const Gate& gate) {
-  (void)listener.fd();
-  gate.wait();
-}
-
-uint32_t untaken(TestCluster& cluster) {
-  uint32_t sum = 0;
-  for (const auto& load : cluster.endpoint().workers) sum += load.backlog;
-  return sum;
-}
-
 TEST_P(HandOff, N19_free_workers_are_served_in_turn_and_who_finds_none_free_waits_in_order) {
   TestCluster cluster(policy(), {.window = 1});
   for (int i = 0; i < 3; ++i) ASSERT_TRUE(cluster.start(1, Style::blocking));  // they queue up in this order
@@ -82,7 +70,7 @@ TEST_P(HandOff, N20_worker_is_handed_the_next_when_it_has_taken_the_last) {
   for (uint32_t taken = 0; taken < 3; ++taken) {
     ASSERT_TRUE(cluster.wait_until(
         "one to be handed and the rest to wait",
-        [&] { return board.flag[1] == taken && untaken(cluster) == 1 && cluster.endpoint().queued == 2 - taken; }, &crowd));
+        [&] { return board.flag[1] == taken && cluster.untaken() == 1 && cluster.endpoint().queued == 2 - taken; }, &crowd));
     take.open();
   }
   ASSERT_TRUE(cluster.wait_until(
@@ -137,13 +125,13 @@ TEST_P(HandOff, connection_handed_ahead_to_a_busy_worker_goes_to_the_one_that_be
   }
   crowd.connect(cluster.address(), 1);
   ASSERT_TRUE(cluster.wait_until(
-      "it to be handed ahead", [&] { return untaken(cluster) == 1; }, &crowd));
+      "it to be handed ahead", [&] { return cluster.untaken() == 1; }, &crowd));
   const auto handed = std::chrono::steady_clock::now();
   ASSERT_TRUE(cluster.wait_until(  // the time after which one that sits on a hand-off though it waits for one would be hung
       "long", [&] { return std::chrono::steady_clock::now() - handed > std::chrono::milliseconds(60); }, &crowd));
   const auto loads = cluster.endpoint().workers;
   const auto holder = std::find_if(loads.begin(), loads.end(), [](const auto& load) { return load.backlog == 1; })->worker;
-  ASSERT_EQ(untaken(cluster), 1u) << "nobody is idle: it stays where it is";
+  ASSERT_EQ(cluster.untaken(), 1u) << "nobody is idle: it stays where it is";
   Client& other = crowd[crowd[0].worker() == holder ? 1 : 0];
   other.ask();
   ASSERT_TRUE(cluster.wait_until(
@@ -183,7 +171,7 @@ TEST_P(HandOff, closed_connection_is_not_in_the_epoll_instance_of_its_listener_a
   Crowd crowd;
   crowd.connect(cluster.address(), 1);
   ASSERT_TRUE(cluster.wait_until(
-      "it to be handed", [&] { return untaken(cluster) == 1; }, &crowd));
+      "it to be handed", [&] { return cluster.untaken() == 1; }, &crowd));
   take.open();
   closed.wait();  // the primary, which is this thread, sees nothing of it meanwhile
   EXPECT_EQ(board.flag[1], 1u);
@@ -216,11 +204,11 @@ TEST_P(HandOff, N21_what_a_closing_worker_has_in_hand_goes_to_another) {
   crowd.connect(cluster.address(), 20);
   crowd.ask_all();
   ASSERT_TRUE(cluster.wait_until(
-      "a batch to be handed over", [&] { return untaken(cluster) >= 1 && untaken(cluster) + cluster.endpoint().queued == 20; },
+      "a batch to be handed over", [&] { return cluster.untaken() >= 1 && cluster.untaken() + cluster.endpoint().queued == 20; },
       &crowd));
   close.open();
   ASSERT_TRUE(cluster.wait_until(
-      "the primary to have the others back", [&] { return cluster.endpoint().queued == 19 && untaken(cluster) == 0; }, &crowd));
+      "the primary to have the others back", [&] { return cluster.endpoint().queued == 19 && cluster.untaken() == 0; }, &crowd));
   serve.open();
   EXPECT_TRUE(cluster.wait_finished(crowd));
   EXPECT_EQ(board.accepted[1], 1u);
@@ -243,7 +231,7 @@ TEST_P(HandOff, N22_connections_sent_to_a_worker_that_is_killed_before_it_takes_
   crowd.connect(cluster.address(), 10);
   crowd.ask_all();
   ASSERT_TRUE(cluster.wait_until(
-      "some to be on their way", [&] { return untaken(cluster) >= 1 && untaken(cluster) + cluster.endpoint().queued == 10; },
+      "some to be on their way", [&] { return cluster.untaken() >= 1 && cluster.untaken() + cluster.endpoint().queued == 10; },
       &crowd));
   ::kill(cluster.worker(1).pid, SIGKILL);
   ASSERT_TRUE(cluster.wait_exit(1));
@@ -271,7 +259,7 @@ TEST_P(HandOff, N22_worker_killed_with_a_packet_in_hand_loses_only_what_accept_h
   crowd.connect(cluster.address(), 32);
   crowd.ask_all();
   ASSERT_TRUE(cluster.wait_until(
-      "a batch to be on its way", [&] { return untaken(cluster) >= 1 && untaken(cluster) + cluster.endpoint().queued == 32; },
+      "a batch to be on its way", [&] { return cluster.untaken() >= 1 && cluster.untaken() + cluster.endpoint().queued == 32; },
       &crowd));
   take.open();
   ASSERT_TRUE(cluster.wait_until(
@@ -301,7 +289,7 @@ TEST_P(HandOff, N22_connections_sent_to_a_worker_that_is_stopped_are_revoked_and
   crowd.connect(cluster.address(), 20);
   crowd.ask_all();
   ASSERT_TRUE(cluster.wait_until(
-      "some to be on their way", [&] { return untaken(cluster) >= 1 && untaken(cluster) + cluster.endpoint().queued == 20; },
+      "some to be on their way", [&] { return cluster.untaken() >= 1 && cluster.untaken() + cluster.endpoint().queued == 20; },
       &crowd));
   stop_process(pid);
   ASSERT_TRUE(cluster->spawn(answering(Style::blocking, board)));

@@ -22,18 +22,6 @@ namespace {
 class Scarce : public PolicyTest {};
 INSTANTIATE_TEST_SUITE_P(every, Scarce, testing::ValuesIn(kRoundRobins), policy_test_name);
 
-/// Says that it is ready to be handed connections, as a waiting worker does, and takes none until the gate opens.
-void pretend_to_wait(Listener& listener, const Gate& gate) {
-  (void)listener.fd();
-  gate.wait();
-}
-
-uint32_t untaken(TestCluster& cluster) {
-  uint32_t sum = 0;
-  for (const auto& load : cluster.endpoint().workers) sum += load.backlog;
-  return sum;
-}
-
 rlim_t descriptor_limit() {
   rlimit limit{};
   ::getrlimit(RLIMIT_NOFILE, &limit);
@@ -62,7 +50,7 @@ TEST_P(Scarce, N21_connections_that_every_worker_refuses_wait_for_one_that_takes
       "both to refuse several times", [&] { return picks() >= before + 40; }, &crowd));
   EXPECT_EQ(crowd.greeted(), 0u);
   EXPECT_TRUE(cluster.wait_until(
-      "all to be back", [&] { return cluster.endpoint().queued + untaken(cluster) == 10; }, &crowd));
+      "all to be back", [&] { return cluster.endpoint().queued + cluster.untaken() == 10; }, &crowd));
   for (const uint32_t id : {1, 2}) limit_descriptors(cluster.worker(id).pid, 1024);
   EXPECT_TRUE(cluster.wait_finished(crowd));
   for (size_t i = 0; i < 10; ++i) EXPECT_EQ(cluster.board().served[i], i < 2 ? 2u : 1u) << "number " << i;
@@ -103,8 +91,8 @@ TEST_P(Scarce, N21_batch_that_does_not_fit_a_workers_descriptor_table_is_taken_i
   crowd.ask_all();
   ASSERT_TRUE(cluster.wait_until(
       "all to be in the primary's hands or the worker's",
-      [&] { return untaken(cluster) + cluster.endpoint().queued == kHanded && untaken(cluster) != 0; }, &crowd));
-  const auto handed = untaken(cluster);
+      [&] { return cluster.untaken() + cluster.endpoint().queued == kHanded && cluster.untaken() != 0; }, &crowd));
+  const auto handed = cluster.untaken();
   take.open();
   EXPECT_TRUE(cluster.wait_until(
       "it to take what fits", [&] { return board.flag[1] == 1; }, &crowd));

@@ -91,15 +91,6 @@ TEST_P(SpreadNewcomer, replacement_gets_its_share_and_the_oldest_no_more) {
   cluster.expect_clean_shutdown();
 }
 
-/// Connects `count` clients, each when the one before has been greeted, and holds them.
-bool hold_one_by_one(TestCluster& cluster, Crowd& crowd, size_t count) {
-  for (size_t i = 0; i < count; ++i) {
-    crowd.connect(cluster.address(), 1);
-    if (!cluster.wait_greeted(crowd)) return false;
-  }
-  return true;
-}
-
 /// False where reuseport had to fall to a rung that knows no load.
 bool selects_by_load(const TestCluster& cluster) { return cluster.endpoint().rung.rfind("eBPF", 0) == 0; }
 
@@ -108,7 +99,7 @@ TEST_P(SpreadEveryKind, held_connections_are_shared_out_as_the_policy_promises) 
   ASSERT_TRUE(cluster.start(4, Style::watch));
   ASSERT_TRUE(warm_up(cluster, 1, 4));
   Crowd crowd;
-  ASSERT_TRUE(hold_one_by_one(cluster, crowd, 40));
+  ASSERT_TRUE(cluster.hold_one_by_one(crowd, 40));
   const auto held = crowd.per_worker();
   const auto most = *std::max_element(held.begin() + 1, held.end());
   if (policy() == "round-robin" || policy() == "round-robin:least-loaded") {
@@ -133,7 +124,7 @@ TEST_P(LeastLoaded, new_connections_go_to_the_workers_whose_clients_have_left) {
   ASSERT_TRUE(cluster.start(4, Style::watch));
   if (policy() == "reuseport") LB_SKIP_WITHOUT_BPF(!selects_by_load(cluster), "eBPF: " + cluster.endpoint().reason);
   Crowd crowd;
-  ASSERT_TRUE(hold_one_by_one(cluster, crowd, 40));
+  ASSERT_TRUE(cluster.hold_one_by_one(crowd, 40));
   const auto before = crowd.per_worker();
   for (auto& client : crowd) {
     if (client.worker() <= 2) client.leave();
@@ -141,7 +132,7 @@ TEST_P(LeastLoaded, new_connections_go_to_the_workers_whose_clients_have_left) {
   ASSERT_TRUE(cluster.wait_until("workers 1 and 2 to notice",
                                  [&] { return cluster.worker(1).in_flight == 0 && cluster.worker(2).in_flight == 0; }));
   Crowd more;
-  ASSERT_TRUE(hold_one_by_one(cluster, more, 12));
+  ASSERT_TRUE(cluster.hold_one_by_one(more, 12));
   const auto after = more.per_worker();
   EXPECT_EQ(after[1] + after[2], 12u) << "before: " << shares(before) << "; after: " << shares(after);
   crowd.leave_all();

@@ -11,6 +11,8 @@
 namespace lb::test {
 namespace {
 
+using Kind = Event::Kind;
+
 class StatusOf : public PolicyTest {};
 LB_FOR_EVERY_POLICY(StatusOf);
 
@@ -129,7 +131,6 @@ TEST_P(StatusOfEveryKind, N7_events_come_in_order_for_each_worker) {
   TestCluster cluster(setting());
   ASSERT_TRUE(cluster.start(3, Style::blocking));
   cluster.expect_clean_shutdown();
-  using Kind = Event::Kind;
   for (uint32_t id = 1; id <= 3; ++id) {
     std::vector<Kind> kinds;
     for (const auto& seen : cluster.events()) {

@@ -18,7 +18,7 @@ namespace {
 
 constexpr unsigned kFlood = 400;
 constexpr unsigned kLoad = 200;
-constexpr double kFair = 1.5;  // 200 fair draws over 4 workers
+constexpr double kFairMax = 1.5;  // 200 fair draws over 4 workers
 
 /// Clients that send a SYN and are deaf to the answer. Made first: where capabilities are dropped, filters may not be attached.
 class Flood {
@@ -86,7 +86,7 @@ class SynFlood : public testing::TestWithParam<Ground> {
     return max_over_mean(load.per_worker(), 1, 4);
   }
 
-  static bool fair(double unevenness) { return unevenness >= 1 && unevenness <= kFair; }
+  static bool fair(double unevenness) { return unevenness >= 1 && unevenness <= kFairMax; }
 };
 std::string ground_name(const testing::TestParamInfo<Ground>& ground) {
   return test_name(std::string(ground.param.rung) + (ground.param.cookies ? " cookies" : ""));

@@ -14,13 +14,6 @@
 namespace lb::test {
 namespace {
 
-void serve_twenty(TestCluster& cluster) {
-  Crowd crowd;
-  crowd.connect(cluster.address(), 20);
-  crowd.ask_all();
-  EXPECT_TRUE(cluster.wait_finished(crowd));
-}
-
 /// Puts sockets where systemd would, and takes them away again. For use in a child.
 class Activation {
  public:
@@ -65,7 +58,7 @@ TEST_P(Systemd, N13_socket_that_systemd_passed_is_served_by_name_and_by_number) 
     for (const int fd : {3, 4}) EXPECT_EQ(::fcntl(fd, F_GETFD), FD_CLOEXEC);
     ASSERT_TRUE(cluster.start(2, Style::blocking, "fd:http"));
     EXPECT_EQ(cluster.address(), http);
-    serve_twenty(cluster);
+    cluster.expect_serves(20);
     expect_contains(refusal(cluster, "fd:https", ENOENT), "http, admin");
     ASSERT_TRUE(cluster.start(1, Style::blocking, "fd:4"));
     EXPECT_EQ(cluster->status().endpoints.at(1).address, admin);
@@ -86,7 +79,7 @@ TEST_P(Systemd, N13_worker_holds_no_copy_of_what_systemd_passed_but_of_what_it_l
       board.flag[2] = static_cast<uint32_t>(listening_at(second).size());
       return answer_all(worker, listener, Style::blocking, board);
     }));
-    serve_twenty(cluster);
+    cluster.expect_serves(20);
     EXPECT_EQ(board.flag[1], cluster.endpoint().effective.backend == Backend::shared ? 1u : 0u);
     EXPECT_EQ(board.flag[2], 0u);
     cluster.expect_clean_shutdown();

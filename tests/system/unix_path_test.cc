@@ -16,18 +16,11 @@
 namespace lb::test {
 namespace {
 
-bool exists(const std::string& path) {
-  struct stat about {};
-  return ::lstat(path.c_str(), &about) == 0;
-}
-
 unsigned mode_of(const std::string& path) {
   struct stat about {};
   EXPECT_EQ(::lstat(path.c_str(), &about), 0) << path;
   return about.st_mode & 07777;
 }
-
-std::string abstract_endpoint() { return "unix:@" + unique_name("lb"); }
 
 /// What the only worker of a cluster is told.
 std::string told(const std::string& policy, const std::string& endpoint, int code) {

@@ -14,8 +14,6 @@
 namespace lb::test {
 namespace {
 
-std::string abstract_endpoint() { return "unix:@" + unique_name("lb"); }
-
 class UnixEveryWay : public StyleTest {};
 LB_FOR_EVERY_POLICY_AND_STYLE(UnixEveryWay);
 

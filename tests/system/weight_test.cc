@@ -9,15 +9,6 @@
 namespace lb::test {
 namespace {
 
-/// Connects so many clients, each when the one before has been greeted; they stay.
-bool hold_one_by_one(TestCluster& cluster, Crowd& crowd, size_t count) {
-  for (size_t i = 0; i < count; ++i) {
-    crowd.connect(cluster.address(), 1);
-    if (!cluster.wait_greeted(crowd)) return false;
-  }
-  return true;
-}
-
 /// A worker that reports this much load and then answers.
 WorkerFunction reporting(uint32_t load, Board& board) {
   return [load, &board](Worker& worker) {
@@ -46,7 +37,7 @@ TEST_P(Weight, held_connections_are_shared_out_in_proportion) {
   ASSERT_TRUE(cluster->set_weight(1, 3));
   EXPECT_EQ(cluster.worker(1).weight, 3);
   Crowd crowd;
-  ASSERT_TRUE(hold_one_by_one(cluster, crowd, 40));
+  ASSERT_TRUE(cluster.hold_one_by_one(crowd, 40));
   EXPECT_NEAR(crowd.per_worker()[1], 30, 1) << shares(crowd.per_worker());
   crowd.leave_all();
   cluster.expect_clean_shutdown();
@@ -61,7 +52,7 @@ TEST_P(Weight, is_kept_by_the_replacement_of_a_worker_that_crashed) {
   ASSERT_TRUE(cluster.wait_until("the replacement", [&] { return cluster.event(Event::Kind::listening, 3) != nullptr; }));
   EXPECT_EQ(cluster.worker(3).weight, 3);
   Crowd crowd;
-  ASSERT_TRUE(hold_one_by_one(cluster, crowd, 40));
+  ASSERT_TRUE(cluster.hold_one_by_one(crowd, 40));
   EXPECT_NEAR(crowd.per_worker()[3], 30, 1) << shares(crowd.per_worker());
   crowd.leave_all();
   cluster.expect_clean_shutdown();
@@ -74,7 +65,7 @@ TEST_P(Weight, reported_load_counts_like_connections) {
   LB_SKIP_UNLESS_BY_LOAD(cluster);
   EXPECT_EQ(cluster.worker(1).reported, 10u);
   Crowd crowd;
-  ASSERT_TRUE(hold_one_by_one(cluster, crowd, 30));
+  ASSERT_TRUE(cluster.hold_one_by_one(crowd, 30));
   EXPECT_NEAR(crowd.per_worker()[1], 10, 1) << shares(crowd.per_worker());
   crowd.leave_all();
   cluster.expect_clean_shutdown();
@@ -86,7 +77,7 @@ TEST_P(Weight, nonsense_that_a_worker_reports_keeps_connections_from_itself_alon
   ASSERT_TRUE(cluster.start(2, Style::watch));
   LB_SKIP_UNLESS_BY_LOAD(cluster);
   Crowd crowd;
-  ASSERT_TRUE(hold_one_by_one(cluster, crowd, 20));
+  ASSERT_TRUE(cluster.hold_one_by_one(crowd, 20));
   EXPECT_EQ(max_over_mean(crowd.per_worker(), 1, 1), 0)
       << "p2c never takes the worse of two either: " << shares(crowd.per_worker());
   crowd.leave_all();

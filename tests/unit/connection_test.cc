@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: MIT
-#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 
@@ -8,10 +7,12 @@
 #include <lb/connection.hh>
 #include <utility>
 
+#include "sockets.hh"
+
 namespace lb {
 namespace {
 
-bool is_open(int fd) { return ::fcntl(fd, F_GETFD) >= 0; }
+using test::is_open;
 
 /// A TCP connection within the process.
 struct Pair {

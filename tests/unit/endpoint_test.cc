@@ -10,25 +10,26 @@
 namespace lb {
 namespace {
 
-struct Good {
+struct EndpointText {
   const char* text;
   int family;
   in_port_t port;
   const char* printed;
 };
 
-class GoodEndpoint : public testing::TestWithParam<Good> {};
+class GoodEndpoint : public testing::TestWithParam<EndpointText> {};
 INSTANTIATE_TEST_SUITE_P(each, GoodEndpoint,
-                         testing::Values(Good{"tcp://127.0.0.1:8080", AF_INET, 8080, "tcp://127.0.0.1:8080"},
-                                         Good{"tcp://0.0.0.0:80", AF_INET, 80, "tcp://0.0.0.0:80"},
-                                         Good{"tcp://*:80", AF_INET, 80, "tcp://0.0.0.0:80"},
-                                         Good{"tcp://127.0.0.1:0", AF_INET, 0, "tcp://127.0.0.1:0"},
-                                         Good{"tcp://255.255.255.255:65535", AF_INET, 65535, "tcp://255.255.255.255:65535"},
-                                         Good{"tcp://[::1]:8080", AF_INET6, 8080, "tcp://[::1]:8080"},
-                                         Good{"tcp://[::]:1", AF_INET6, 1, "tcp://[::]:1"},
-                                         Good{"tcp://[0:0:0::0:1]:80", AF_INET6, 80, "tcp://[::1]:80"},
-                                         Good{"tcp://[2001:DB8::a]:443", AF_INET6, 443, "tcp://[2001:db8::a]:443"},
-                                         Good{"tcp://[::ffff:192.0.2.1]:443", AF_INET6, 443, "tcp://[::ffff:192.0.2.1]:443"}));
+                         testing::Values(EndpointText{"tcp://127.0.0.1:8080", AF_INET, 8080, "tcp://127.0.0.1:8080"},
+                                         EndpointText{"tcp://0.0.0.0:80", AF_INET, 80, "tcp://0.0.0.0:80"},
+                                         EndpointText{"tcp://*:80", AF_INET, 80, "tcp://0.0.0.0:80"},
+                                         EndpointText{"tcp://127.0.0.1:0", AF_INET, 0, "tcp://127.0.0.1:0"},
+                                         EndpointText{"tcp://255.255.255.255:65535", AF_INET, 65535, "tcp://255.255.255.255:65535"},
+                                         EndpointText{"tcp://[::1]:8080", AF_INET6, 8080, "tcp://[::1]:8080"},
+                                         EndpointText{"tcp://[::]:1", AF_INET6, 1, "tcp://[::]:1"},
+                                         EndpointText{"tcp://[0:0:0::0:1]:80", AF_INET6, 80, "tcp://[::1]:80"},
+                                         EndpointText{"tcp://[2001:DB8::a]:443", AF_INET6, 443, "tcp://[2001:db8::a]:443"},
+                                         EndpointText{"tcp://[::ffff:192.0.2.1]:443", AF_INET6, 443,
+                                                      "tcp://[::ffff:192.0.2.1]:443"}));
 
 TEST_P(GoodEndpoint, is_read_and_printed_so_that_it_is_read_back) {
   const auto& good = GetParam();

@@ -14,13 +14,13 @@ namespace {
 
 using test::ScopedVariable;
 
-struct Good {
+struct PolicyText {
   const char* text;
   Backend backend;
   const char* printed;
 };
 
-constexpr Good kGood[] = {
+constexpr PolicyText kGood[] = {
     {"auto", Backend::automatic, "auto"},
     {"shared", Backend::shared, "shared"},
     {"none", Backend::shared, "shared"},
@@ -42,7 +42,7 @@ constexpr Good kGood[] = {
     {"rr:least-loaded", Backend::round_robin, "round-robin:least-loaded"},
 };
 
-class GoodPolicy : public testing::TestWithParam<Good> {};
+class GoodPolicy : public testing::TestWithParam<PolicyText> {};
 INSTANTIATE_TEST_SUITE_P(each, GoodPolicy, testing::ValuesIn(kGood));
 
 TEST_P(GoodPolicy, is_read_and_printed_so_that_it_is_read_back) {

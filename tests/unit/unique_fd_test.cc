@@ -6,11 +6,14 @@
 #include <type_traits>
 #include <utility>
 
+#include "sockets.hh"
+
 namespace lb {
 namespace {
 
+using test::is_open;
+
 int open_fd() { return ::open("/dev/null", O_RDONLY | O_CLOEXEC); }
-bool is_open(int fd) { return ::fcntl(fd, F_GETFD) >= 0; }
 
 TEST(UniqueFd, is_empty_by_default) {
   const UniqueFd none;
