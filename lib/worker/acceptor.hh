@@ -54,6 +54,9 @@ class Acceptor {
   virtual bool expects() const noexcept { return true; }
   /// The next connection, if there is one. Errors: back off, or fatal (accept_verdict tells).
   virtual Result<Arrived> take(bool nonblocking) noexcept = 0;
+  /// The same when nothing is expected right after one was taken: without asking the kernel, which would wake who waits if there were
+  /// another one after all.
+  virtual Result<Arrived> take_elsewhere(bool nonblocking) noexcept { return take(nonblocking); }
   /// Puts the descriptors to wait on into an epoll instance, level-triggered, with `data` in the events.
   virtual Result<void> join(int epoll_fd, uint64_t data) noexcept = 0;
   /// The worker has found nothing and is about to wait.

@@ -39,10 +39,12 @@ Result<std::optional<Connection>> Listener::Impl::take_from(Source& source, bool
   const bool expected = source.acceptor->expects();
   if (expected) charge();
   worker_.place().beat();
-  auto taken = source.acceptor->take(nonblocking);
+  const bool elsewhere = std::exchange(took_, false) && !expected && may_guess();
+  auto taken = elsewhere ? source.acceptor->take_elsewhere(nonblocking) : source.acceptor->take(nonblocking);
   if (!taken) return taken.error();
   if (!*taken) return std::optional<Connection>();
   if (!expected) charge();
+  took_ = true;
   auto& accepted = atomic(page.cells[source.cell].accepted);
   accepted.store(accepted.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   taken->copies.epolls = worker_.place().epolls.data();

@@ -67,6 +67,9 @@ class LB_HIDDEN Listener::Impl final : public Inlet {
   Result<std::optional<Connection>> take_from_all(bool nonblocking) noexcept;
   Result<void> join(int epoll_fd, uint64_t data) noexcept;
   bool must_empty() const noexcept;
+  /// That nothing is there need not be certain: the epoll instances that our sockets are in are level-triggered. Not so when the queue is
+  /// to be emptied for good, or for those who wait by `fd()`, maybe edge-triggered.
+  bool may_guess() const noexcept { return sources_.size() == 1 && !hint_ && !worker_.draining(); }
   bool settled() noexcept;
   void rest() noexcept {
     for (Source& source : sources_) source.acceptor->rest();
@@ -91,6 +94,7 @@ class LB_HIDDEN Listener::Impl final : public Inlet {
   UniqueFd hint_;     // epoll: the acceptors' descriptors; for fd()
   Error error_{};
   bool joined_ = false;
+  bool took_ = false;  // a connection, when it last looked
   bool drained_ = false;
   bool took_last_ = false;  // what it may have been woken for before it retired
   bool closed_ = false;

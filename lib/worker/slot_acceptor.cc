@@ -30,11 +30,12 @@ class SlotAcceptor final : public Acceptor {
 
   bool expects() const noexcept override { return !queues_.known() || queues_.pending(place_.slot) > 0; }
 
-  Result<Arrived> take(bool nonblocking) noexcept override {
-    auto taken = take_fd(nonblocking);
-    if (!taken) return taken.error();
-    if (*taken) judges() ? hermes_.took() : hermes_.leave();
-    return Arrived{std::move(*taken), {}};
+  Result<Arrived> take(bool nonblocking) noexcept override { return arrived(take_fd(nonblocking)); }
+  Result<Arrived> take_elsewhere(bool nonblocking) noexcept override {
+    const uint32_t picked = queues_.picks(place_.slot);
+    if (expects()) return take(nonblocking);
+    settled_picks().store(picked, std::memory_order_relaxed);  // siblings have taken some of them
+    return arrived(take_others(nonblocking));
   }
 
   Result<void> join(int epoll_fd, uint64_t data) noexcept override {
@@ -89,7 +90,14 @@ class SlotAcceptor final : public Acceptor {
     explicit operator bool() const noexcept { return slot != LB_MAX_SLOTS; }
   };
 
+  Result<Arrived> arrived(Result<UniqueFd> taken) noexcept {
+    if (!taken) return taken.error();
+    if (*taken) judges() ? hermes_.took() : hermes_.leave();
+    return Arrived{std::move(*taken), {}};
+  }
+  std::atomic<uint32_t>& settled_picks() noexcept { return atomic(place_.page().cells[cell_].settled); }
   Result<UniqueFd> take_fd(bool nonblocking) noexcept;
+  Result<UniqueFd> take_others(bool nonblocking) noexcept;
   /// The primary's word, of which there is news when the selector changes.
   bool asked_to(uint32_t rule) const noexcept {
     return (atomic(place_.board.primary().rules[cell_]).load(std::memory_order_relaxed) & rule) != 0;
@@ -131,18 +139,22 @@ class SlotAcceptor final : public Acceptor {
 
 Result<UniqueFd> SlotAcceptor::take_fd(bool nonblocking) noexcept {
   if (auto older = take_older(nonblocking); older && *older) return older;
-  auto& settled = atomic(place_.page().cells[cell_].settled);
   const uint32_t picked = queues_.picks(place_.slot);
   auto taken = accept_from(socket_.get(), nonblocking);
   if (!taken) return taken;
   if (*taken) {
-    settled.store(settled.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    settled_picks().store(settled_picks().load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     queues_.count_taken(place_.slot);
     return taken;
   }
-  settled.store(picked, std::memory_order_relaxed);  // whatever was picked before we looked is not there (any more)
+  settled_picks().store(picked, std::memory_order_relaxed);  // whatever was picked before we looked is not there (any more)
+  return take_others(nonblocking);
+}
+
+/// Our own queue is empty.
+Result<UniqueFd> SlotAcceptor::take_others(bool nonblocking) noexcept {
   for (const uint32_t slot : adopted_) {
-    taken = take_from(slot, nonblocking);
+    auto taken = take_from(slot, nonblocking);
     if (taken && *taken) return taken;
   }
   write_off_the_lost();

@@ -59,6 +59,10 @@ class SlotAcceptor : public testing::Test {
     auto one = acceptor_->take(true);
     return one && *one;
   }
+  bool takes_elsewhere() {
+    auto one = acceptor_->take_elsewhere(true);
+    return one && *one;
+  }
   void tell(Act act, Packet& packet) {
     Message message;
     message.act = act;
@@ -118,6 +122,30 @@ TEST_F(SlotAcceptor, who_finds_its_queue_empty_sets_right_that_more_was_taken_th
   taken(0) = 1'000'000;
   EXPECT_FALSE(takes_one());
   EXPECT_EQ(taken(0), 10u);
+}
+
+TEST_F(SlotAcceptor, does_not_ask_the_kernel_for_more_than_was_picked_when_it_looks_elsewhere) {
+  have_program();
+  const auto first = connect_to(local_address(own_.get()).value());
+  const auto second = connect_to(local_address(own_.get()).value());
+  picks(0) = 1;
+  EXPECT_TRUE(takes_one());
+  EXPECT_FALSE(takes_elsewhere());
+  EXPECT_TRUE(takes_one());
+}
+
+TEST_F(SlotAcceptor, takes_its_own_when_one_was_picked_before_it_looks_elsewhere) {
+  have_program();
+  const auto client = connect_to(local_address(own_.get()).value());
+  picks(0) = 1;
+  EXPECT_TRUE(takes_elsewhere());
+}
+
+TEST_F(SlotAcceptor, settles_what_siblings_have_taken_when_it_looks_elsewhere) {
+  have_program();
+  picks(0) = taken(0) = 3;
+  EXPECT_FALSE(takes_elsewhere());
+  EXPECT_EQ(atomic(place_.page().cells[0].settled).load(), 3u);
 }
 
 }  // namespace
