@@ -57,6 +57,30 @@ expect 2 'timeout' --timeout 0 status
 python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])' "$work/dead"
 expect 3 'is gone' --socket "$work/dead" status
 
+# pretend TEXT: who listens at $work/pretended says TEXT to whoever asks first, and ends.
+pretend() {
+  rm -f "$work/pretended"
+  python3 - "$work/pretended" "$1" <<'PRETEND' &
+import os, socket, sys
+path, text = sys.argv[1:]
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(path + ".made")
+listener.listen()
+os.rename(path + ".made", path)
+client = listener.accept()[0]
+client.recv(4096)
+client.sendall(text.encode())
+PRETEND
+  server=$!
+  soon test -S "$work/pretended"
+}
+pretend ''
+expect 3 'its own user and root alone' --socket "$work/pretended" --timeout 20 status
+pretend '{"ok":true,'
+expect 3 'in the middle of its answer' --socket "$work/pretended" --timeout 20 status
+pretend $'hello\n'
+expect 3 'no primary of liblb' --socket "$work/pretended" --timeout 20 status
+
 export LB_ADMIN_SOCKET=$work/admin
 "$echo" tcp://127.0.0.1:0 2 &
 server=$!
@@ -73,6 +97,9 @@ done
 
 expect 0 "primary $server, " status
 expect 0 "  policy " status
+got=0
+"$lbctl" status 2>"$work/said" >/dev/full || got=$?
+[ "$got" = 1 ] && grep -q 'No space left' "$work/said" || fail "a full disk: exit code $got, $(cat "$work/said")"
 "$lbctl" status --json >"$work/json"
 python3 - "$work/json" "$server" "$address" <<'CHECK' || fail "status --json: $(cat "$work/json")"
 import json, sys
@@ -106,6 +133,14 @@ grep -qi '^content-type: text/plain; version=0.0.4' "$work/head" || fail "head: 
 listen=${where#http://} listen=${listen%/metrics}
 expect 1 'Address already in use' metrics --listen "$listen"
 expect 2 'ADDRESS:PORT' metrics --listen nowhere
+mkfifo "$work/says"
+for _ in $(seq 20); do # told to end as soon as it says that it serves
+  timeout --signal=KILL 30 "$lbctl" metrics --listen 127.0.0.1:0 2>"$work/says" &
+  short=$!
+  read -r _ <"$work/says"
+  kill -TERM "$short"
+  wait "$short" || fail "metrics --listen: exit code $? after SIGTERM at once"
+done
 
 expect 2 'WORKER' drain
 expect 2 '"-1" is not a number' drain -- -1

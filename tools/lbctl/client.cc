@@ -19,6 +19,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr auto kPause = std::chrono::milliseconds(20);
+constexpr size_t kAnswerMax = 64 << 20;  // several times what the largest cluster says
 
 std::string why_not(const std::string& path, int error) {
   switch (error) {
@@ -41,6 +42,8 @@ timeval as_timeval(std::chrono::milliseconds time) {
 
 }  // namespace
 
+Failure Primary::no_primary() const { return {kUnreachable, fmt::format("what listens at {} is no primary of liblb", path_)}; }
+
 std::string Primary::exchange(const std::string& line) const {
   const auto endpoint = lb::Endpoint::parse("unix:" + path_);
   if (!endpoint) throw Failure(kWrongUse, endpoint.error().op);
@@ -62,8 +65,12 @@ std::string Primary::exchange(const std::string& line) const {
                                               path_, timeout_.count()));
     const ssize_t got = ::recv(fd.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
     if (got > 0) answer.append(buffer.data(), static_cast<size_t>(got));
+    if (answer.size() > kAnswerMax) throw no_primary();
     if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR))
-      throw Failure(kUnreachable, fmt::format("the primary behind {} hung up: it answers its own user and root alone", path_));
+      throw Failure(kUnreachable,
+                    fmt::format("the primary behind {} hung up{}", path_,
+                                answer.empty() ? ": it answers its own user and root alone"
+                                               : " in the middle of its answer: it has ended, or was not read for too long"));
   }
   return answer;
 }
@@ -78,8 +85,7 @@ nlohmann::json Primary::ask_patiently(const std::string& request) const {
 
 nlohmann::json Primary::ask(const std::string& request) const {
   const auto answer = nlohmann::json::parse(exchange("lb/1 " + request + "\n"), nullptr, false);
-  if (!answer.is_object() || !answer.contains("ok"))
-    throw Failure(kUnreachable, fmt::format("what listens at {} is no primary of liblb", path_));
+  if (!answer.is_object() || !answer.contains("ok")) throw no_primary();
   if (answer["ok"] != true) throw Failure(kRefused, answer.value("error", "the primary refused and did not say why"));
   return answer;
 }

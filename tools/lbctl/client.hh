@@ -29,6 +29,7 @@ class Primary {
   nlohmann::json ask_patiently(const std::string& request) const;
 
  private:
+  Failure no_primary() const;
   std::string exchange(const std::string& line) const;
 
   std::string path_;

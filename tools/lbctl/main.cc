@@ -2,14 +2,17 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <cerrno>
 #include <chrono>
 #include <cstdio>
+#include <cstring>
 #include <lb/policy.hh>
 #include <lb/version.hh>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <sstream>
+#include <stdexcept>
 
 #include "client.hh"
 #include "follow.hh"
@@ -216,7 +219,7 @@ int run(int argc, char** argv) {
                app.help());
     return kWrongUse;
   }
-  return std::fflush(stdout) == 0 ? code : kRefused;
+  return code;
 }
 
 }  // namespace
@@ -224,7 +227,9 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   try {
-    return lbctl::run(argc, argv);
+    const int code = lbctl::run(argc, argv);
+    if (std::fflush(stdout) != 0) throw std::runtime_error(fmt::format("cannot write the answer: {}", std::strerror(errno)));
+    return code;
   } catch (const lbctl::Failure& failure) {
     fmt::print(stderr, "lbctl: {}\n", failure.what());
     return failure.code;

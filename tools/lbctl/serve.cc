@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <sys/socket.h>
 
+#include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
@@ -30,10 +31,12 @@ class Stopper {
     thread_ = std::thread([this, &server] {
       int signal = 0;
       sigwait(&signals_, &signal);
+      while (!server.is_running() && !over_) std::this_thread::yield();  // else it would not hear of it
       server.stop();
     });
   }
   ~Stopper() {
+    over_ = true;
     pthread_kill(thread_.native_handle(), SIGTERM);  // it may still wait
     thread_.join();
   }
@@ -42,6 +45,7 @@ class Stopper {
 
  private:
   sigset_t signals_{};
+  std::atomic<bool> over_ = false;
   std::thread thread_;
 };
 
