@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <linux/capability.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -19,6 +18,8 @@
 #include <mutex>
 #include <new>
 #include <utility>
+
+#include "wire/scoreboard.hh"
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wold-style-cast"
@@ -40,32 +41,6 @@ struct SkeletonDeleter {
   void operator()(lb_reuseport* skeleton) const noexcept { lb_reuseport__destroy(skeleton); }
 };
 using Skeleton = std::unique_ptr<lb_reuseport, SkeletonDeleter>;
-
-/// Memory shared with a BPF array. A forked child may destroy its copy: only its own mapping goes.
-class MapView {
- public:
-  MapView() noexcept = default;
-  MapView(MapView&& other) noexcept : address_(std::exchange(other.address_, nullptr)), size_(other.size_) {}
-  MapView& operator=(MapView&&) = delete;
-  ~MapView() {
-    if (address_) ::munmap(address_, size_);
-  }
-
-  static Result<MapView> create(int fd, size_t size, int protection) noexcept {
-    MapView mapping;
-    void* address = ::mmap(nullptr, size, protection, MAP_SHARED, fd, 0);
-    if (address == MAP_FAILED) return Error{errno, "mmap eBPF array"};
-    mapping.address_ = address;
-    mapping.size_ = size;
-    return mapping;
-  }
-
-  void* get() const noexcept { return address_; }
-
- private:
-  void* address_ = nullptr;
-  size_t size_ = 0;
-};
 
 /// While it lives libbpf is silent, and this thread's first warning is kept. libbpf has one print function for the whole
 /// process, so one load at a time.
@@ -190,11 +165,11 @@ class LoadedProgram final : public ReuseportProgram {
     UniqueFd exits = duplicate(bpf_map__fd(skeleton.maps.exits));
     UniqueFd picks = duplicate(bpf_map__fd(skeleton.maps.picks));
     if (!program || !sockets || !exits || !picks) return Error{errno, "duplicate eBPF descriptor"};
-    auto group = MapView::create(bpf_map__fd(skeleton.maps.group), sizeof(lb_group), PROT_READ | PROT_WRITE);
+    auto group = Mapping::map(bpf_map__fd(skeleton.maps.group), sizeof(lb_group), 0, true);
     if (!group) return group.error();
-    auto counts = MapView::create(picks.get(), sizeof(lb_slot_picks) * LB_MAX_SLOTS, PROT_READ);
+    auto counts = Mapping::map(picks.get(), sizeof(lb_slot_picks) * LB_MAX_SLOTS, 0, false);
     if (!counts) return counts.error();
-    auto hung = MapView::create(bpf_map__fd(skeleton.maps.hung), sizeof(lb_hung), PROT_READ | PROT_WRITE);
+    auto hung = Mapping::map(bpf_map__fd(skeleton.maps.hung), sizeof(lb_hung), 0, true);
     if (!hung) return hung.error();
     return std::unique_ptr<ReuseportProgram>(new LoadedProgram(rung, std::move(reason), std::move(program), std::move(sockets),
                                                                std::move(exits), std::move(picks), *std::move(group),
@@ -248,8 +223,8 @@ class LoadedProgram final : public ReuseportProgram {
   }
 
  private:
-  LoadedProgram(Rung rung, std::string reason, UniqueFd program, UniqueFd sockets, UniqueFd exits, UniqueFd picks, MapView group,
-                MapView counts, MapView hung) noexcept
+  LoadedProgram(Rung rung, std::string reason, UniqueFd program, UniqueFd sockets, UniqueFd exits, UniqueFd picks, Mapping group,
+                Mapping counts, Mapping hung) noexcept
       : rung_(rung), reason_(std::move(reason)), program_(std::move(program)), sockets_(std::move(sockets)),
         exits_(std::move(exits)), picks_(std::move(picks)), group_(std::move(group)), counts_(std::move(counts)),
         hung_(std::move(hung)) {}
@@ -264,9 +239,9 @@ class LoadedProgram final : public ReuseportProgram {
   UniqueFd sockets_;
   UniqueFd exits_;
   UniqueFd picks_;
-  MapView group_;
-  MapView counts_;
-  MapView hung_;
+  Mapping group_;
+  Mapping counts_;
+  Mapping hung_;
 };
 
 }  // namespace

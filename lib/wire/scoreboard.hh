@@ -35,7 +35,7 @@ static_assert(sizeof(lb_worker_page) == LB_PAGE_SIZE && sizeof(lb_primary_page) 
 /// A memfd of a fixed size, zeroed: nobody can shrink it under the others' feet.
 Result<UniqueFd> make_memory(const char* name, size_t size) noexcept;
 
-/// Owns an mmap(2).
+/// Owns an mmap(2). A forked child may destroy its copy: only its own mapping goes.
 class Mapping {
  public:
   Mapping() noexcept = default;
