@@ -106,7 +106,7 @@ Result<void> ReuseportBackend::descend(Error why) noexcept {
 }
 
 void ReuseportBackend::attach_classic() noexcept {
-  if (lent_) return;
+  if (hold_ == Hold::lent) return;
   std::vector<uint32_t> places;
   for (const Slot& slot : slots_)
     if (slot.ready) places.push_back(slot.place);
@@ -204,7 +204,7 @@ void ReuseportBackend::left(Seat seat) noexcept {
 void ReuseportBackend::set_ready(uint32_t index, bool ready) noexcept {
   if (slots_[index].ready == ready) return;
   slots_[index].ready = ready;
-  if (retired_ns_ != 0) return;
+  if (hold_ == Hold::queues || hold_ == Hold::none) return;
   if (program_) {
     auto& word = atomic(program_->group().ready[index / 64]);
     const uint64_t bit = uint64_t{1} << (index % 64);

@@ -37,7 +37,7 @@ class ReuseportBackend final : public EndpointBackend {
   void refuse_new() noexcept override;
   void turn() noexcept override {
     rescue_.turn();
-    if (retired_ns_ == 0 && !lent_) guard_.turn(program_.get(), address_);  // else the group is another's
+    if (hold_ == Hold::whole) guard_.turn(program_.get(), address_);  // else the group is another's
   }
   int next_turn_ms() noexcept override { return rescue_.next_turn_ms(); }
   bool quiet(bool handshakes) noexcept override;
@@ -46,7 +46,7 @@ class ReuseportBackend final : public EndpointBackend {
   void lend() noexcept override;
   void retire(bool whole) noexcept override;
   bool emptied() noexcept override;
-  bool lives_on(Seat seat) const noexcept override { return whole_ || seat.slot == 0; }
+  bool lives_on(Seat seat) const noexcept override { return hold_ == Hold::none || seat.slot == 0; }
   void finish() noexcept override;
   bool may_select(Selector selector) const noexcept override {
     // A program is there or not, and hermes is the one that would be without any.
@@ -58,6 +58,14 @@ class ReuseportBackend final : public EndpointBackend {
   void describe(EndpointStatus& status) const override;
 
  private:
+  /// What is still ours of the group.
+  enum class Hold {
+    whole,   ///< all of it
+    lent,    ///< the same, but none of its sockets is in our program's group, for another primary is taking it over
+    queues,  ///< another backend has slot 0, to which all newcomers go: what is queued at the others is to be emptied
+    none,    ///< another backend has all the sockets
+  };
+
   Selector selector() const noexcept {
     return request_.policy.selector == Selector::standard ? Selector::least_loaded : request_.policy.selector;
   }
@@ -92,11 +100,10 @@ class ReuseportBackend final : public EndpointBackend {
   std::unique_ptr<ReuseportProgram> program_;
   UniqueFd taken_;  // with a program: the workers' counts of what they took, by slot
   bool classic_ = false;
-  uint64_t retired_ns_ = 0;  // another backend has taken over; 0: none has
-  bool whole_ = false;       // with all the sockets
+  Hold hold_ = Hold::whole;
+  uint64_t retired_ns_ = 0;  // when another backend took over
   Handshakes refused_;       // under way when the cluster began to refuse newcomers
   Handshakes retiring_;      // under way when the other backend took over
-  bool lent_ = false;        // none of them is in our program's group
   std::string reason_;
 };
 

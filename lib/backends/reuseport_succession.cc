@@ -63,7 +63,7 @@ Result<Heritage> ReuseportBackend::bequeath() noexcept try {
 /// The one that was to take over had attached a program of its own, or detached ours.
 void ReuseportBackend::resume() noexcept {
   if (program_) (void)program_->attach(slots_[0].socket.get());
-  if (std::exchange(lent_, false) && program_)
+  if (std::exchange(hold_, Hold::whole) == Hold::lent && program_)
     for (uint32_t i = 0; i < slots_.size(); ++i)
       if (slots_[i].socket) (void)insert(i);
   if (program_) return;
@@ -75,7 +75,7 @@ void ReuseportBackend::resume() noexcept {
 
 /// Our program finds nothing to pick now, and leaves it to the kernel's hash, until another is attached.
 void ReuseportBackend::lend() noexcept {
-  lent_ = true;
+  hold_ = Hold::lent;
   for (uint32_t i = 0; program_ && i < slots_.size(); ++i)
     if (slots_[i].socket) program_->remove(i);
 }
@@ -83,9 +83,9 @@ void ReuseportBackend::lend() noexcept {
 /// From now on slot 0, which lives on, gets all; the others' queues are emptied by the workers here.
 void ReuseportBackend::retire(bool whole) noexcept {
   retired_ns_ = now_ns();
-  whole_ = whole;
+  if (hold_ == Hold::lent && !whole) resume();
+  hold_ = whole ? Hold::none : Hold::queues;
   if (whole) return;
-  if (lent_) resume();
   if (program_)
     for (auto& word : program_->group().ready) atomic(word).store(0);
   else
@@ -95,7 +95,7 @@ void ReuseportBackend::retire(bool whole) noexcept {
 /// Handshakes that began at another slot end there. With a program that migrates nothing would be lost of those that take long, and
 /// kernels before 6.5 or so do not always wake who waits for them, so they get a little time; without one, all that they can take.
 bool ReuseportBackend::emptied() noexcept {
-  if (whole_) return true;
+  if (hold_ == Hold::none) return true;
   const auto waited_ms = static_cast<int64_t>((now_ns() - retired_ns_) / 1'000'000);
   if (waited_ms < 2 * kClockSlack_ms) return false;
   const bool patient = waited_ms < (program_ ? kHandshakes_ms : kHandshakesMax_ms);
@@ -110,12 +110,12 @@ bool ReuseportBackend::emptied() noexcept {
 /// hash would send newcomers to the others, and a handshake that ends while its listener is shut down is reset. Slot 0 may be wanted in
 /// the sockarray of another program.
 void ReuseportBackend::finish() noexcept {
-  if (!whole_)
+  if (hold_ != Hold::none)
     for (uint32_t i = 1; i < slots_.size(); ++i)
       if (slots_[i].socket) ::shutdown(slots_[i].socket.get(), SHUT_RD);
   if (!program_) return;
   for (uint32_t i = 0; i < slots_.size(); ++i)
-    if (slots_[i].socket && (i == 0 || whole_)) program_->remove(i);
+    if (slots_[i].socket && (i == 0 || hold_ == Hold::none)) program_->remove(i);
   detach_program(slots_[0].socket.get());  // also one that our guard had put back before we retired
 }
 
