@@ -75,10 +75,11 @@ void write_nonsense(const std::stop_token& over, std::span<Word> page) {
 }
 
 /// It has one connection, waits for another, and no word for a hand-off is free: in whatever field, this says so.
-void write_ones(const std::stop_token& over, std::span<Word> page) {
+void write_ones(const std::stop_token& over, std::span<Word> page, std::atomic<uint32_t>& written) {
   while (!over.stop_requested()) {
     for (size_t i = 0; i < page.size(); ++i)
       if (i != kDoorbellWord) page[i] = 1;
+    written = 1;
     std::this_thread::yield();
   }
 }
@@ -90,7 +91,8 @@ void ring_without_end(const std::stop_token& over, std::span<Word> page) {
 }
 
 /// A worker that answers while a thread of it does that, until it has answered all.
-int answer_beside(void (*mischief)(const std::stop_token&, std::span<Word>), Worker& worker, Board& board) {
+template <class Mischief>
+int answer_beside(Mischief mischief, Worker& worker, Board& board) {
   auto listener = worker.listen(kAnyPort);
   if (!listener) return board.fail(listener.error().message());
   const auto page = own_page();
@@ -199,14 +201,18 @@ TEST_P(NonsenseInEveryTurn, that_says_idle_and_has_no_claim_word_free_leaves_con
   TestCluster cluster(policy());
   auto& board = cluster.board();
   ASSERT_TRUE(cluster.start(4, [&](Worker& worker) {
-    if (worker.id() == 1) return answer_beside(write_ones, worker, board);
-    return answering(Style::watch, board)(worker);
+    if (worker.id() != 1) return answering(Style::watch, board)(worker);
+    const auto ones = [&](const std::stop_token& over, std::span<Word> page) { write_ones(over, page, board.flag[0]); };
+    return answer_beside(ones, worker, board);
   }));
+  ASSERT_TRUE(
+      cluster.wait_until("its page to say so", [&] { return board.flag[0] == 1; }));  // what is handed to it before may be lost
   Crowd crowd;
   crowd.connect(cluster.address(), 40);
   EXPECT_TRUE(cluster.wait_greeted(crowd));
   crowd.ask_all();
   EXPECT_TRUE(cluster.wait_finished(crowd));
+  EXPECT_EQ(cluster.board().accepted[1], 0u);
   ASSERT_TRUE(cluster->kill(1, SIGKILL));
   ASSERT_TRUE(cluster.wait_exit(1));
   ASSERT_TRUE(cluster.start(1, Style::watch));
