@@ -94,6 +94,8 @@ Result<void> Cluster::Impl::open(bool strict) noexcept {
   supervisor_->on_message = [this](WorkerRecord& worker) { receive(worker); };
   if (options_.on_message) supervisor_->on_user_message = [this](WorkerRecord& worker) { receive_messages(worker); };
   listeners_.emplace(*around_, policy_, options_.without_workers);
+  slow_start_.emplace(options_, *supervisor_, scoreboard_, *listeners_);
+  shed_.emplace(options_, *supervisor_, scoreboard_);
   listeners_->on_change = [this](const EndpointStatus& endpoint, const char* why_not) {
     if (!options_.on_event) return;
     Event event;
@@ -209,8 +211,8 @@ Result<void> Cluster::Impl::turn(milliseconds timeout) noexcept {
   advance_roll();              // forks: outside any callback
   supervisor_->respawn_due();  // so does this,
   advance_scale();             // and this
-  advance_shed();
-  advance_slow_start();
+  shed_->advance();
+  slow_start_->advance();
   tell_spawned();
   if (auto dropped = drop_when_started(); !dropped) return dropped;
   if (options_.reap_orphans)
@@ -237,8 +239,9 @@ void Cluster::Impl::wake_poller() noexcept {
 
 int Cluster::Impl::next_turn_ms() const noexcept {
   int next = phase_ == Phase::closing ? kClosingPoll_ms : options_.reap_orphans ? kOrphansPoll_ms : -1;
-  for (const int wanted : {supervisor_->next_turn_ms(), const_cast<Listeners&>(*listeners_).next_turn_ms(), roll_turn_ms(),
-                           scale_turn_ms(), slow_start_turn_ms(), upgrade_turn_ms(), admin_ ? admin_->next_turn_ms() : -1})
+  for (const int wanted :
+       {supervisor_->next_turn_ms(), const_cast<Listeners&>(*listeners_).next_turn_ms(), roll_turn_ms(), scale_turn_ms(),
+        shed_->next_turn_ms(), slow_start_->next_turn_ms(), upgrade_turn_ms(), admin_ ? admin_->next_turn_ms() : -1})
     if (wanted >= 0 && (next < 0 || wanted < next)) next = wanted;
   return next;
 }

@@ -11,6 +11,8 @@
 #include "primary/listeners.hh"
 #include "primary/predecessor.hh"
 #include "primary/roll.hh"
+#include "primary/shed.hh"
+#include "primary/slow_start.hh"
 #include "primary/successor.hh"
 #include "primary/supervisor.hh"
 #include "sys/doorbell.hh"
@@ -99,13 +101,7 @@ class LB_HIDDEN Cluster::Impl {
   int roll_turn_ms() const noexcept;
   void advance_scale() noexcept;
   WorkerRecord* to_leave() noexcept;
-  void begin_shed() noexcept;
-  void advance_shed() noexcept;
   int scale_turn_ms() const noexcept;
-  bool anybody_warm() const noexcept;
-  void begin_slow_start(WorkerRecord& worker) noexcept;
-  void advance_slow_start() noexcept;
-  int slow_start_turn_ms() const noexcept;
   bool lost_in_roll(const WorkerRecord& worker, const ExitStatus& status, bool expected) noexcept;
   void tell_roll(Event::Kind kind, const WorkerRecord* fresh = nullptr, uint32_t replaced = 0) noexcept;
   void bequeath(Act last) noexcept;
@@ -160,6 +156,8 @@ class LB_HIDDEN Cluster::Impl {
   std::optional<Surroundings> around_;
   std::optional<Supervisor> supervisor_;
   std::optional<Listeners> listeners_;
+  std::optional<SlowStart> slow_start_;
+  std::optional<Shed> shed_;
   std::unique_ptr<AdminSocket> admin_;                           // null: nobody asked for one
   std::shared_ptr<Impl*> self_ = std::make_shared<Impl*>(this);  // for who may outlive us: null once we are gone
   UniqueFd alarm_;                                               // timerfd: wakes a caller who waits on fd()
@@ -173,9 +171,6 @@ class LB_HIDDEN Cluster::Impl {
   std::optional<unsigned> scale_to_;   // until it is so
   std::string scale_trouble_;          // why it is not yet
   uint64_t scale_again_ns_ = 0;
-  uint64_t slow_ns_ = 0;                    // when the slow starters come a step further; 0: there are none
-  unsigned shed_rounds_ = 0;                // still to come
-  uint64_t shed_ns_ = 0;                    // the next
   std::optional<Successor> successor_;      // an upgrade is under way, from us
   std::optional<Predecessor> predecessor_;  // the same, to us
   UpgradeStatus upgrade_;

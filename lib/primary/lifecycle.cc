@@ -55,7 +55,7 @@ bool Cluster::Impl::act_on(WorkerRecord& worker, const Message& message) noexcep
       answer_query(worker, message);
       return true;
     case Act::listening: {
-      if (worker.state == WorkerState::spawned || worker.state == WorkerState::online) begin_slow_start(worker);
+      if (worker.state == WorkerState::spawned || worker.state == WorkerState::online) slow_start_->begin(worker);
       const auto about = listeners_->listening(worker.seat(), message.endpoint);
       if (about == Listeners::About::nothing) return false;
       ever_listened_ = true;
@@ -65,7 +65,7 @@ bool Cluster::Impl::act_on(WorkerRecord& worker, const Message& message) noexcep
         return true;
       }
       if (about == Listeners::About::source) return true;
-      begin_shed();
+      shed_->begin();
       worker.state = WorkerState::listening;
       if (predecessor_) predecessor_->news_ns = now_ns();
       const EndpointStatus endpoint = listeners_->describe(message.endpoint);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The number of workers, changed while they run; and the hint to those with many connections, once there are more to share them.
+// The number of workers, changed while they run.
 #include <algorithm>
-#include <random>
 
 #include "primary/cluster_impl.hh"
 #include "sys/error.hh"
@@ -11,16 +10,9 @@ namespace lb {
 namespace {
 
 constexpr uint64_t kSpawnAgain_ns = 1'000'000'000;  // no process or descriptor to be had just now
-constexpr unsigned kShedRounds = 8;
 
 bool counts(const WorkerRecord& worker) {
   return worker.deadline_ns == 0 && !worker.exited && worker.recipe.kind != WorkerKind::primary;
-}
-
-/// Half to one and a half times as long: not all at once, however many do this.
-uint64_t jittered(uint64_t time_ns) {
-  static std::minstd_rand random(std::random_device{}());
-  return time_ns / 2 + std::uniform_int_distribution<uint64_t>(0, time_ns)(random);
 }
 
 }  // namespace
@@ -82,40 +74,9 @@ WorkerRecord* Cluster::Impl::to_leave() noexcept {
   return best;
 }
 
-/// A newcomer listens: those that have many connections may close idle ones, whose clients will come back and be shared anew.
-void Cluster::Impl::begin_shed() noexcept {
-  if (options_.shed_over.count() <= 0) return;
-  shed_rounds_ = kShedRounds;
-  shed_ns_ = now_ns() + jittered(to_ns(options_.shed_over) / kShedRounds);
-}
-
-/// In each round they are asked for a part of what they have above the mean as of then, so what clients do meanwhile counts.
-void Cluster::Impl::advance_shed() noexcept {
-  if (shed_rounds_ == 0 || now_ns() < shed_ns_) return;
-  uint64_t sum = 0;
-  uint64_t count = 0;
-  for (const auto& worker : supervisor_->workers()) {
-    if (worker->state != WorkerState::listening) continue;
-    sum += in_flight_of(scoreboard_.page(worker->slot));
-    ++count;
-  }
-  const uint64_t mean = count == 0 ? 0 : sum / count;
-  for (auto& worker : supervisor_->workers()) {
-    const uint64_t load = in_flight_of(scoreboard_.page(worker->slot));
-    if (worker->state != WorkerState::listening || load * 4 <= mean * 5 || load - mean < 2) continue;
-    Message message;
-    message.act = Act::shed;
-    message.value[0] = static_cast<uint32_t>((load - mean + shed_rounds_ - 1) / shed_rounds_);
-    (void)supervisor_->tell(*worker, message, {});
-  }
-  if (--shed_rounds_ == 0) return;
-  shed_ns_ = now_ns() + jittered(to_ns(options_.shed_over) / kShedRounds);
-}
-
 int Cluster::Impl::scale_turn_ms() const noexcept {
   uint64_t next = UINT64_MAX;
   if (scale_to_ && !roll_.active) next = scale_again_ns_;
-  if (shed_rounds_ != 0) next = std::min(next, shed_ns_);
   return ms_until(next);
 }
 
