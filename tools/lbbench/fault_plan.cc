@@ -59,7 +59,8 @@ Fault FaultPlan::next() {
 
 std::vector<std::string> policies_to_visit(const std::string& first) {
   std::vector<std::string> all{first};
-  for (const char* policy : {"shared", "reuseport", "reuseport:hash", "reuseport:p2c", "round-robin", "round-robin:least-loaded"}) {
+  for (const char* policy : {"shared", "reuseport", "reuseport:hash", "reuseport:p2c", "reuseport:hermes", "reuseport:sticky",
+                             "round-robin", "round-robin:least-loaded"}) {
     if (first != policy) all.emplace_back(policy);
   }
   return all;

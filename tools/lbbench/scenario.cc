@@ -127,7 +127,7 @@ std::span<const Scenario> scenarios() {
                .utilization = 0,
                .duration_s = 4,
                .harm = Harm::change,
-               .faults = 30},
+               .faults = 56},
       Scenario{.name = "scale-up",
                .sentence = "more workers, and fewer again: does a queue go with those that leave?",
                .pain = "no room for more workers, the newest has least: nginx#1219, nats#1556",
