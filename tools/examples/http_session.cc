@@ -19,6 +19,7 @@ using namespace std::chrono_literals;
 
 constexpr std::size_t kReceiveBytes = 16 * 1024;
 constexpr int kReceivesMax = 4;                    // per turn: one busy client must not keep the others waiting
+constexpr std::size_t kAnswerHeadBytes = 256;      // of an answer: memory for all of it at once
 constexpr std::size_t kOutBytesMax = 64 * 1024;    // a client that pipelines and does not read is not read either
 constexpr std::size_t kLingerBytesMax = 1U << 20;  // what is read from a client that was refused and still talks
 constexpr auto kBusyMax = std::chrono::microseconds(10s);
@@ -175,6 +176,7 @@ void HttpSession::stay_busy(std::chrono::microseconds time, bool asleep) {
 
 void HttpSession::respond(const HttpRequest& request, bool leaving, int status, std::string_view body) {
   last_ = !request.keep_alive || leaving || worker_->draining();
+  out_.reserve(out_.size() + kAnswerHeadBytes + body.size());
   out_ += "HTTP/1.1 ";
   out_ += std::to_string(status);
   out_ += ' ';
