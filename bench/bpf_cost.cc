@@ -2,16 +2,13 @@
 // What the eBPF programs cost. First the verifier's account: instructions that it walked (of a million allowed), stack of each
 // function, machine code. Then the kernel's own account of one run (BPF_ENABLE_STATS): rung, selector, state of the slots, number of
 // slots; nanoseconds, the lower quartile of batches of connects. Needs root. An argument filters the rows of runs.
-#include <sys/epoll.h>
-
 #include <algorithm>
 #include <cstdio>
-#include <random>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
-#include "reuseport_group.hh"
+#include "picked_group.hh"
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wold-style-cast"
@@ -19,20 +16,13 @@
 #include "lb_reuseport.skel.h"
 #pragma GCC diagnostic pop
 
-using lb::ReuseportProgram;
+using namespace lb::bench;
 using lb::UniqueFd;
 using lb::test::ReuseportGroup;
-using Rung = ReuseportProgram::Rung;
 
 namespace {
 
 constexpr uint32_t kSlots[] = {2, 16, 64, 256};
-
-bool describe(int program, bpf_prog_info& about) {
-  uint32_t size = sizeof about;
-  about = {};
-  return bpf_obj_get_info_by_fd(program, &about, &size) == 0;
-}
 
 /// Of the verifier's log, the rest of the line after `key`.
 std::string after(const std::string& log, const char* key) {
@@ -65,45 +55,10 @@ bool print_verified(size_t n) {
   return true;
 }
 
-struct Account {
-  uint64_t time_ns = 0;
-  uint64_t runs = 0;
-
-  double since(const Account& before) const {
-    return static_cast<double>(time_ns - before.time_ns) / static_cast<double>(runs - before.runs);
-  }
-};
-
-/// Of the newest program of ours: the one just loaded.
-Account account() {
-  Account account;
-  bpf_prog_info about;
-  for (uint32_t id = 0; bpf_prog_get_next_id(id, &id) == 0;) {
-    const UniqueFd fd(bpf_prog_get_fd_by_id(id));
-    if (fd && describe(fd.get(), about) && std::string(about.name).rfind("select_", 0) == 0)
-      account = {about.run_time_ns, about.run_cnt};
-  }
-  return account;
-}
-
 double lower_quartile(std::vector<double> values) {
   std::nth_element(values.begin(), values.begin() + values.size() / 4, values.end());
   return values[values.size() / 4];
 }
-
-/// Takes what is queued, in the workers' stead.
-void accept_queued(ReuseportGroup& group, int epoll, uint32_t most) {
-  epoll_event event{};
-  for (uint32_t taken = 0; taken < most && ::epoll_wait(epoll, &event, 1, 1000) == 1; taken++) {
-    const linger at_once{1, 0};
-    UniqueFd connection(::accept4(group.listener(event.data.u32), nullptr, nullptr, SOCK_CLOEXEC));
-    ::setsockopt(connection.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
-    group.page(event.data.u32).cells[0].settled++;
-    group.page(event.data.u32).heartbeat++;
-  }
-}
-
-enum class State { idle, in_flight, queued };
 
 struct Row {
   const char* name;
@@ -113,26 +68,16 @@ struct Row {
 };
 
 double connection_cost_ns(const Row& row, uint32_t slots) {
-  ReuseportGroup group;
-  if (const auto why = group.open(slots, row.rung); !why.empty()) return std::fprintf(stderr, "%s\n", why.c_str()), 0;
-  group.settings().selector = row.selector;
-  UniqueFd epoll(::epoll_create1(EPOLL_CLOEXEC));
-  std::minstd_rand random(1);
-  for (uint32_t slot = 0; slot < slots; slot++) {
-    epoll_event event{EPOLLIN, {.u32 = slot}};
-    ::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, group.listener(slot), &event);
-    if (row.state == State::in_flight) group.page(slot).in_flight = static_cast<uint32_t>(random() % 16);
-  }
-  if (row.state == State::queued && !group.connect_many(static_cast<int>(2 * slots))) return 0;
+  PickedGroup group(row.rung, slots, row.state);
+  if (!group.error().empty()) return std::fprintf(stderr, "%s\n", group.error().c_str()), 0;
+  group.sockets().settings().selector = row.selector;
   std::vector<double> costs;
   for (int batch = 0; batch < 15; batch++) {
     const Account before = account();
-    for (int i = 0; i < 200; i++) {
-      if (group.connect() < 0) return 0;
-      accept_queued(group, epoll.get(), 1);
-    }
+    for (int i = 0; i < 200; i++)
+      if (!group.pick()) return 0;
     costs.push_back(account().since(before));
-    if (row.state != State::queued) group.hang_up();
+    if (row.state != State::queued) group.sockets().hang_up();
   }
   return lower_quartile(costs);
 }
