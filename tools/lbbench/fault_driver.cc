@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <sysexits.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -227,7 +228,8 @@ class FaultDriver {
         event.worker < Ledger::kWorkersOfOne * Ledger::kPrimariesMax - first_ && line_of(event.worker).killed_ns != 0;
     if (by_us || event.expected) return;  // a rolling restart that has failed ends those that were starting
     // One that could not start, as there were no descriptors, in it or in the primary; keep_staffed tries again.
-    if (plan_.harm == Harm::chaos && event.signal == 0 && event.exit_code == EMFILE) return;
+    const bool not_started = event.exit_code == EX_SOFTWARE && std::ranges::count(starved_workers_, event.worker) != 0;
+    if (plan_.harm == Harm::chaos && event.signal == 0 && (event.exit_code == EMFILE || not_started)) return;
     if (report_.crashes++ == 0)
       put(report_.crash, fmt::format("worker {}: exit code {}, signal {}", event.worker, event.exit_code, event.signal));
   }
@@ -312,7 +314,7 @@ class FaultDriver {
       case FaultKind::upgrade:
         return upgrade(fault.draw);
       case FaultKind::worker_descriptors:
-        starve(victim(fault.draw).pid, fault.draw);
+        starve_worker(fault.draw);
         break;
       case FaultKind::primary_descriptors:
         starve(getpid(), fault.draw);
@@ -433,6 +435,12 @@ class FaultDriver {
 
   WorkerLine& line_of(uint32_t id) const { return ledger_.workers[first_ + id]; }
 
+  void starve_worker(uint64_t draw) {
+    const auto worker = victim(draw);
+    starved_workers_.push_back(worker.id);
+    starve(worker.pid, draw);
+  }
+
   /// Takes from the process the right to open any descriptor more; setrlimit(2).
   void starve(pid_t pid, uint64_t draw) {
     if (pid <= 0 || std::ranges::find(starved_, pid) != starved_.end()) return;
@@ -470,6 +478,7 @@ class FaultDriver {
   std::string policy_;
   std::vector<Undo> undos_;
   std::vector<pid_t> starved_;
+  std::vector<uint32_t> starved_workers_;  // ever
   uint64_t staff_ns_ = 0;
   unsigned rolls_ended_ = 0;
   unsigned changes_ = 0;
