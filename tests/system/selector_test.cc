@@ -59,7 +59,8 @@ TEST(CustomSelector, N36_rule_is_shown_each_workers_load) {
   TestCluster cluster(kCustom, {.selector = [&](Candidates candidates, const Incoming& connection) {
                         seen.assign(candidates.begin(), candidates.end());
                         came_to = connection.endpoint().to_string();
-                        return candidates[0].has_room ? std::optional(1U) : std::nullopt;  // it may not have come to rest yet
+                        const bool at_rest = candidates[0].has_room && candidates[1].has_room;  // else we are asked again
+                        return at_rest ? std::optional(1U) : std::nullopt;
                       }});
   for (int i = 0; i < 2; ++i) ASSERT_TRUE(cluster.start(1, Style::watch));  // they are listed in this order
   Crowd crowd;
