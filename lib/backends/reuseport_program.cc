@@ -171,6 +171,7 @@ class LoadedProgram final : public ReuseportProgram {
     if (!counts) return counts.error();
     auto hung = Mapping::map(bpf_map__fd(skeleton.maps.hung), sizeof(lb_hung), 0, true);
     if (!hung) return hung.error();
+    for (Mapping* mapping : {&*group, &*counts, &*hung}) mapping->keep_from_children();
     return std::unique_ptr<ReuseportProgram>(new LoadedProgram(rung, std::move(reason), std::move(program), std::move(sockets),
                                                                std::move(exits), std::move(picks), *std::move(group),
                                                                *std::move(counts), *std::move(hung)));

@@ -75,6 +75,7 @@ class UringLoop final : public EventLoop {
   io_uring ring_{};
   UniqueFd hint_;  // epoll, once somebody has asked for fd()
   bool open_ = false;
+  bool kept_from_children_ = false;
   bool deferred_ = false;  // completions are posted only when we enter the ring for them
   bool forking_ = false;
   std::vector<std::unique_ptr<Entry>> entries_;
@@ -98,6 +99,7 @@ Result<void> UringLoop::open() noexcept {
   }
   if (status < 0) return Error{-status, "io_uring_setup"};
   open_ = true;
+  kept_from_children_ = ::io_uring_ring_dontfork(&ring_) == 0;  // nor need fork(2) copy its page table
 
   // Is multishot accept there? An old kernel refuses it at once; a listener without clients otherwise stays silent.
   const UniqueFd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
@@ -204,7 +206,10 @@ UringLoop::~UringLoop() {
   for (const Completion& completion : put_off_)  // connections that nobody has come to
     if (const Entry* entry = find(completion.token); entry != nullptr && entry->on_accept && completion.result >= 0)
       ::close(completion.result);
-  ::io_uring_queue_exit(&ring_);
+  if (abandoned_ && kept_from_children_)
+    ::close(ring_.ring_fd);  // its memory is not here
+  else
+    ::io_uring_queue_exit(&ring_);
 }
 
 void UringLoop::before_fork() noexcept {

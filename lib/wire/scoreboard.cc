@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <utility>
 
@@ -20,16 +21,23 @@ Result<UniqueFd> make_memory(const char* name, size_t size) noexcept {
   return fd;
 }
 
-Mapping::Mapping(Mapping&& other) noexcept : start_(std::exchange(other.start_, nullptr)), size_(other.size_) {}
+Mapping::Mapping(Mapping&& other) noexcept
+    : start_(std::exchange(other.start_, nullptr)), size_(other.size_), owner_(other.owner_) {}
 
 Mapping& Mapping::operator=(Mapping&& other) noexcept {
   std::swap(start_, other.start_);
   std::swap(size_, other.size_);
+  std::swap(owner_, other.owner_);
   return *this;
 }
 
+/// In a child that did not get it, something else may be there by now.
 Mapping::~Mapping() {
-  if (start_ != nullptr) ::munmap(start_, size_);
+  if (start_ != nullptr && (owner_ == 0 || owner_ == ::getpid())) ::munmap(start_, size_);
+}
+
+void Mapping::keep_from_children() noexcept {
+  if (::madvise(start_, size_, MADV_DONTFORK) == 0) owner_ = ::getpid();
 }
 
 /// A mapping beyond a file's end, or of a socket (tcp_mmap), would be a SIGBUS at the first look. BPF maps are of no file type, and the
@@ -70,6 +78,8 @@ Result<Scoreboard> Scoreboard::create(UniqueFd worker_pages, uint32_t slots) noe
   if (!pages) return pages.error();
   auto primary = Mapping::map(primary_memory->get(), sizeof(lb_primary_page), 0, true);
   if (!primary) return primary.error();
+  pages->keep_from_children();  // a forked worker joins, as any other does
+  primary->keep_from_children();
   board.pages_ = std::move(*pages);
   board.primary_ = std::move(*primary);
   board.pages_fd_ = std::move(worker_pages);

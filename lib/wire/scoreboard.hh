@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <sys/types.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cstddef>
@@ -35,7 +37,7 @@ static_assert(sizeof(lb_worker_page) == LB_PAGE_SIZE && sizeof(lb_primary_page) 
 /// A memfd of a fixed size, zeroed: nobody can shrink it under the others' feet.
 Result<UniqueFd> make_memory(const char* name, size_t size) noexcept;
 
-/// Owns an mmap(2). A forked child may destroy its copy: only its own mapping goes.
+/// Owns an mmap(2). A forked child may destroy its copy: only its own mapping goes, if it has one.
 class Mapping {
  public:
   Mapping() noexcept = default;
@@ -45,6 +47,8 @@ class Mapping {
 
   /// EPROTO when the descriptor, which a peer may have chosen, is too short or no memory at all.
   static Result<Mapping> map(int fd, size_t size, size_t offset, bool writable) noexcept;
+  /// Children that are forked from now on do not get it (MADV_DONTFORK), nor does fork(2) copy its page table, entry by entry.
+  void keep_from_children() noexcept;
   void* get() const noexcept { return start_; }
 
  private:
@@ -52,6 +56,7 @@ class Mapping {
 
   void* start_ = nullptr;
   size_t size_ = 0;
+  pid_t owner_ = 0;  // who alone has it; 0: its children do too
 };
 
 /// The worker pages and the primary's page, as one process sees them: the primary may write all worker pages and its own;

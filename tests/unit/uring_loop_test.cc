@@ -5,8 +5,14 @@
 #include <gtest/gtest.h>
 #include <liburing.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <deque>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
 #include <vector>
 
 #include "sys/event_loop.hh"
@@ -110,6 +116,28 @@ TEST_F(UringLoop, callback_that_stops_accepting_as_a_worker_is_forked_gets_each_
   loop_->after_fork();
   EXPECT_EQ(accepted.size(), 10u);
   for (const UniqueFd& fd : accepted) EXPECT_GE(::fcntl(fd.get(), F_GETFD), 0) << "closed behind its owner's back";
+}
+
+TEST_F(UringLoop, ring_is_not_in_a_forked_child) {
+  open();
+  if (loop_ == nullptr) return;  // skipped, or failed
+  loop_->before_fork();
+  const pid_t child = ::fork();
+  if (child == 0) {
+    std::ifstream maps("/proc/self/maps");
+    const std::string text(std::istreambuf_iterator<char>(maps), {});
+    if (text.find("io_uring") != std::string::npos) ::_exit(1);
+    loop_->abandon();
+    loop_.reset();
+    std::error_code error;
+    for (const auto& fd : std::filesystem::directory_iterator("/proc/self/fd", error))
+      if (std::filesystem::read_symlink(fd, error).string().find("io_uring") != std::string::npos) ::_exit(2);
+    ::_exit(0);
+  }
+  loop_->after_fork();
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
 }
 
 TEST_F(UringLoop, callback_may_watch_as_a_worker_is_forked) {

@@ -2,8 +2,11 @@
 // What crosses processes: packets, control messages, claim words. Peers are not trusted.
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <array>
 #include <string>
@@ -140,6 +143,27 @@ TEST(Channel, full_channel_says_so_at_once) {
   for (; sent && count < 100'000; ++count) sent = sender.send(message);
   ASSERT_FALSE(sent);
   EXPECT_EQ(sent.error().code, EAGAIN);
+}
+
+TEST(Mapping, kept_from_children_is_not_there_in_one_and_leaves_alone_what_has_come_in_its_place) {
+  constexpr size_t kSize = 4096;
+  const auto memory = make_memory("lb-test", kSize).value();
+  auto kept = Mapping::map(memory.get(), kSize, 0, true).value();
+  kept.keep_from_children();
+  void* const place = kept.get();
+  const pid_t child = ::fork();
+  if (child == 0) {
+    if (::msync(place, kSize, MS_ASYNC) == 0) ::_exit(1);  // ENOMEM: nothing is mapped there
+    if (::mmap(place, kSize, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != place) ::_exit(2);
+    kept = Mapping();
+    ::_exit(::msync(place, kSize, MS_ASYNC) == 0 ? 0 : 3);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(::msync(place, kSize, MS_ASYNC), 0) << "it is ours";
+  kept = Mapping();
+  EXPECT_NE(::msync(place, kSize, MS_ASYNC), 0);
 }
 
 TEST(Handoff, packet_whose_count_and_size_disagree_is_not_valid) {
