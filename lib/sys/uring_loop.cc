@@ -131,8 +131,9 @@ Result<EventLoop::Token> UringLoop::add(int fd, OnReadable on_readable, OnAccept
   entry->fd = fd;
   entry->on_readable = std::move(on_readable);
   entry->on_accept = std::move(on_accept);
+  const bool accepts = static_cast<bool>(entry->on_accept);
   arm(*entry);
-  flush();
+  if (accepts) flush();  // the rest the kernel hears of in the next turn
   show_in_hint(*entry, true);
   const Token token = entry->token;
   entries_.push_back(std::move(entry));
