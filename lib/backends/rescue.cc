@@ -33,26 +33,30 @@ void Rescue::nudge(uint32_t slot) noexcept {
   if (slots_[slot].nudged_at != now && tell(*slots_[slot].seat, Act::nudge, 0)) slots_[slot].nudged_at = now;
 }
 
-/// In runs of neighbouring slots.
-void Rescue::introduce_siblings(Slot& slot) noexcept {
+/// In runs of neighbouring slots. False if not all could be told: then it is told all of it again.
+bool Rescue::tell_of_siblings(Slot& slot) noexcept {
   std::vector<int> run;
   bool told = true;
+  uint32_t next_place = *slot.introduced;
   for (uint32_t i = 0; i <= slots_.size(); ++i) {
-    const bool sibling = i < slots_.size() && slots_[i].socket && &slots_[i] != &slot;
+    const bool sibling = i < slots_.size() && slots_[i].socket && &slots_[i] != &slot && slots_[i].place >= *slot.introduced;
     if (!run.empty() && (!sibling || run.size() == kFdsMax)) {
       told &= tell(*slot.seat, Act::siblings, i - static_cast<uint32_t>(run.size()), run);
       run.clear();
     }
-    if (sibling) run.push_back(slots_[i].socket.get());
+    if (!sibling) continue;
+    run.push_back(slots_[i].socket.get());
+    next_place = std::max(next_place, slots_[i].place + 1);
   }
-  slot.owed_siblings = !told;
-  owing_ |= !told;
+  if (told) slot.introduced = next_place;
+  return told;
 }
 
-void Rescue::introduce(uint32_t slot) noexcept {
-  const int socket = slots_[slot].socket.get();
-  for (Slot& other : slots_)
-    if (other.ready && !tell(*other.seat, Act::siblings, slot, {&socket, 1})) other.owed_siblings = owing_ = true;
+void Rescue::introduce_all() noexcept {
+  strangers_ = false;
+  for (Slot& slot : slots_)
+    if (slot.introduced && !slot.leaving) strangers_ |= !tell_of_siblings(slot);
+  owing_ |= strangers_;
 }
 
 void Rescue::adopt_orphans() noexcept {
@@ -137,9 +141,9 @@ void Rescue::release(const Seat& seat) noexcept {
 
 void Rescue::turn() noexcept {
   if (now_ns() >= next_sweep_ns_) sweep();
-  if (!std::exchange(owing_, false)) return;
-  for (Slot& slot : slots_)
-    if (slot.owed_siblings && slot.seat) introduce_siblings(slot);
+  const bool owing = std::exchange(owing_, false);
+  if (strangers_) introduce_all();
+  if (!owing) return;
   for (const Disown& owed : std::exchange(owed_disowns_, {})) tell_to_disown(owed.seat, owed.slot);
   adopt_orphans();
 }

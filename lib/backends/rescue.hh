@@ -13,24 +13,25 @@ namespace lb {
 /// One socket of a SO_REUSEPORT group, and whose it is. Without a socket it has never been asked for.
 struct Slot {
   UniqueFd socket;
-  std::optional<Seat> seat;     ///< whose it is
-  std::optional<Seat> adopter;  ///< who empties its queue while nobody else does
-  uint32_t place = 0;           ///< in the order of listening, which is the group's own
-  bool ready = false;           ///< may be picked
-  bool leaving = false;         ///< its worker drains
-  bool hung = false;            ///< out of the pick: its worker does not come for it
-  bool owed_siblings = false;   ///< its worker has not been told of all siblings yet
-  int waited = 0;               ///< looks in a row that found something queued in spite of its adopter
-  uint64_t adopt_told_at = 0;   ///< its adopter's heartbeat when that was told
-  int stuck = 0;                ///< looks in a row that found something queued and the worker not coming for it
-  uint64_t accepted = 0;        ///< as of the last look, as the next
+  std::optional<Seat> seat;            ///< whose it is
+  std::optional<Seat> adopter;         ///< who empties its queue while nobody else does
+  uint32_t place = 0;                  ///< in the order of listening, which is the group's own
+  bool ready = false;                  ///< may be picked
+  bool leaving = false;                ///< its worker drains
+  bool hung = false;                   ///< out of the pick: its worker does not come for it
+  std::optional<uint32_t> introduced;  ///< its worker listens, and knows the siblings whose place is less
+  int waited = 0;                      ///< looks in a row that found something queued in spite of its adopter
+  uint64_t adopt_told_at = 0;          ///< its adopter's heartbeat when that was told
+  int stuck = 0;                       ///< looks in a row that found something queued and the worker not coming for it
+  uint64_t accepted = 0;               ///< as of the last look, as the next
   uint64_t heartbeat = 0;
   std::optional<uint64_t> nudged_at{};  ///< its worker's heartbeat when that was last nudged
 
   /// Its worker is gone.
   void vacate() noexcept {
     seat.reset();
-    leaving = hung = owed_siblings = false;
+    leaving = hung = false;
+    introduced.reset();
     stuck = 0;
     nudged_at.reset();
   }
@@ -48,10 +49,13 @@ class Rescue {
   /// Wakes a slot's worker to show itself; not twice before it has: one that does not read would find its channel full.
   void nudge(uint32_t slot) noexcept;
 
-  /// Tells a slot's worker of all its siblings' sockets.
-  void introduce_siblings(Slot& slot) noexcept;
-  /// Tells all workers of a slot that has got its socket.
-  void introduce(uint32_t slot) noexcept;
+  /// A slot's worker listens: from the next turn on it is told of its siblings' sockets, as they come.
+  void introduce_siblings(Slot& slot) noexcept {
+    slot.introduced = 0;
+    strangers_ = true;
+  }
+  /// A slot has got its socket: the others' workers are told at the next turn. Many start at a time, so that each is told of many at once.
+  void introduce() noexcept { strangers_ = true; }
 
   /// Finds an adopter for every queue that is nobody's.
   void adopt_orphans() noexcept;
@@ -66,6 +70,8 @@ class Rescue {
  private:
   /// A control message about one slot; false when the worker does not read what it has.
   bool tell(const Seat& seat, Act act, uint32_t slot, std::span<const int> fds = {}) noexcept;
+  bool tell_of_siblings(Slot& slot) noexcept;
+  void introduce_all() noexcept;
   void tell_to_disown(const Seat& seat, uint32_t slot) noexcept;
   const Slot* least_loaded(uint32_t orphan, std::span<const Slot* const> but) const noexcept;
   bool adopt(const Slot& adopter, uint32_t orphan) noexcept;
@@ -79,7 +85,8 @@ class Rescue {
   std::vector<Slot>& slots_;
   std::function<void(uint32_t)> look_;
   bool (*waits_)(int fd);
-  bool owing_ = false;  // something could not be told
+  bool strangers_ = false;  // some siblings do not know each other yet
+  bool owing_ = false;      // something could not be told
   struct Disown {
     Seat seat;
     uint32_t slot;

@@ -134,7 +134,7 @@ Result<void> ReuseportBackend::open_slot(uint32_t index) noexcept {
       return inserted;
     }
   slot.place = sockets_++;
-  rescue_.introduce(index);
+  if (ever_steals()) rescue_.introduce();
   return {};
 }
 
@@ -175,7 +175,7 @@ void ReuseportBackend::ready(Seat seat) noexcept {
   Slot& slot = slots_[seat.slot];
   if (slot.seat != seat) return;
   if (program_) program_->group().cpu[seat.slot] = static_cast<uint16_t>(atomic(around_.scoreboard.page(seat.slot).cpu).load());
-  rescue_.introduce_siblings(slot);
+  if (ever_steals()) rescue_.introduce_siblings(slot);
   rescue_.disown(seat.slot);
   weigh(seat);
   set_ready(seat.slot, true);

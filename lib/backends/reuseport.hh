@@ -74,6 +74,10 @@ class ReuseportBackend final : public EndpointBackend {
     return around_.stealing && selector() != Selector::hash && selector() != Selector::hermes &&
            (!program_ || permits_stealing(selector()));
   }
+  /// Whatever select() may choose later.
+  bool ever_steals() const noexcept {
+    return around_.stealing && selector() != Selector::hash && (program_ || selector() != Selector::hermes);
+  }
   void publish_rules() noexcept;
   Selector effective() const noexcept { return program_ ? selector() : classic_ ? Selector::random : Selector::hash; }
   Result<void> open_slot(uint32_t slot) noexcept;

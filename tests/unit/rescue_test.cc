@@ -128,6 +128,49 @@ TEST_F(Rescued, adopter_that_leaves_the_queue_as_it_is_is_relieved_by_another) {
   EXPECT_GE(around_.count(2, Act::disown), 1);
 }
 
+TEST_F(Rescued, worker_is_told_of_all_its_siblings_at_once_and_of_a_later_one_alone) {
+  open("reuseport", 3);
+  drive(*backend_, 1);
+  for (uint32_t worker = 1; worker <= 2; ++worker) {
+    EXPECT_EQ(around_.count(worker, Act::siblings), worker == 2 ? 2 : 1) << worker << ": slots before its own, and behind it";
+  }
+  around_.said.clear();
+  start(3, 4);
+  drive(*backend_, kSweeps);
+  EXPECT_EQ(around_.count(1, Act::siblings), 1);
+  EXPECT_EQ(around_.count(4, Act::siblings), 1);
+  EXPECT_EQ(around_.said.front().slot, 3u) << "of the new one alone";
+}
+
+TEST_F(Rescued, siblings_for_which_the_channel_has_no_room_follow_later) {
+  open("reuseport", 2);
+  around_.deaf = {1};
+  drive(*backend_, 1);
+  EXPECT_EQ(around_.count(1, Act::siblings), 0);
+  EXPECT_EQ(around_.count(2, Act::siblings), 1);
+  around_.deaf.clear();
+  drive(*backend_, kSweeps);
+  EXPECT_EQ(around_.count(1, Act::siblings), 1);
+  EXPECT_EQ(around_.count(2, Act::siblings), 1) << "has had it";
+}
+
+TEST_F(Rescued, worker_in_a_slot_that_is_used_again_is_told_of_its_siblings_anew) {
+  open("reuseport", 2);
+  drive(*backend_, 1);
+  backend_->left({1, 0});
+  start(0, 3);
+  drive(*backend_, 1);
+  EXPECT_EQ(around_.count(3, Act::siblings), 1);
+  EXPECT_EQ(around_.count(2, Act::siblings), 1) << "knows that socket";
+}
+
+TEST_F(Rescued, nobody_is_told_of_siblings_whom_nobody_takes_from) {
+  open("reuseport:hash", 2);
+  drive(*backend_, kSweeps);
+  EXPECT_EQ(around_.count(1, Act::siblings), 0);
+  EXPECT_EQ(around_.count(2, Act::siblings), 0);
+}
+
 TEST_F(Rescued, adopter_of_datagrams_that_leaves_them_is_relieved_by_another) {
   open_for_datagrams(3);
   send_until_queued_at(0);
