@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <malloc.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -255,12 +256,14 @@ Result<UniqueFd> create_worker_pages_map() noexcept {
   return UniqueFd(fd);
 }
 
-Result<std::unique_ptr<ReuseportProgram>> ReuseportProgram::load(int workers_map, Rung best, uint32_t flows_max) noexcept {
+namespace {
+
+Result<std::unique_ptr<ReuseportProgram>> load_best(int workers_map, ReuseportProgram::Rung best, uint32_t flows_max) noexcept {
   const bool flows = flows_max != 0;
   if (auto checked = check_workers_map(workers_map); !checked) return checked.error();
   QuietLibbpf quiet;
   std::string reason = "top rung not asked for";
-  if (best == Rung::kernel_backlog) {
+  if (best == ReuseportProgram::Rung::kernel_backlog) {
     for (const Variant variant : {Variant::kernel_cast, Variant::kernel_probe, Variant::flow_kernel}) {
       if (flows != (variant == Variant::flow_kernel)) continue;  // of the two others the first is cheaper, but needs 6.2
       auto skeleton = load_variant(workers_map, variant, flows_max);
@@ -272,6 +275,22 @@ Result<std::unique_ptr<ReuseportProgram>> ReuseportProgram::load(int workers_map
   auto skeleton = load_variant(workers_map, low, flows_max);
   if (!skeleton) return skeleton.error();
   return LoadedProgram::create(**skeleton, low, std::move(reason));
+}
+
+/// libbpf has read all of the kernel's types (BTF), megabytes, and freed them. As long as they are the process's, every fork(2) copies
+/// their page table.
+void give_back_memory() noexcept {
+#ifdef __GLIBC__
+  ::malloc_trim(0);
+#endif
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ReuseportProgram>> ReuseportProgram::load(int workers_map, Rung best, uint32_t flows_max) noexcept {
+  auto program = load_best(workers_map, best, flows_max);
+  give_back_memory();
+  return program;
 }
 
 }  // namespace lb
