@@ -127,8 +127,14 @@ class EndpointBackend {
   virtual int next_turn_ms() noexcept { return -1; }
 
   virtual Result<Endpoint> address() const noexcept = 0;
-  /// Fills in what it knows: effective policy, rung, reason, queues and the workers' loads.
-  virtual void describe(EndpointStatus& status) const = 0;
+  /// Fills in what it is: effective policy, rung, reason.
+  virtual void identify(EndpointStatus& status) const = 0;
+  /// And how it does: queues, counts and the workers' loads.
+  virtual void measure(EndpointStatus& /*status*/) const {}
+  void describe(EndpointStatus& status) const {
+    identify(status);
+    measure(status);
+  }
 };
 
 /// With a heritage they are opened with its sockets, instead of binding any.

@@ -28,11 +28,13 @@ class SharedDatagrams final : public EndpointBackend {
   bool quiet(bool) noexcept override { return true; }  // what got in is in the queue
 
   Result<Endpoint> address() const noexcept override { return local_address(socket_.get()); }
-  void describe(EndpointStatus& status) const override {
-    const ReceiveQueue queue = receive_queue(socket_.get());
+  void identify(EndpointStatus& status) const override {
     status.effective = {Backend::shared, Selector::standard};
     status.rung = "one socket, exclusive wake-ups";
     status.reason = reason_;
+  }
+  void measure(EndpointStatus& status) const override {
+    const ReceiveQueue queue = receive_queue(socket_.get());
     status.queued = queue.bytes;
     status.lost = queue.dropped;
     for (const Seat& seat : seats_) {

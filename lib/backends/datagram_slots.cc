@@ -38,7 +38,8 @@ class DatagramSlots final : public EndpointBackend {
   void turn() noexcept override { rescue_.turn(); }
   int next_turn_ms() noexcept override { return rescue_.next_turn_ms(); }
   Result<Endpoint> address() const noexcept override { return address_; }
-  void describe(EndpointStatus& status) const override;
+  void identify(EndpointStatus& status) const override;
+  void measure(EndpointStatus& status) const override;
 
  private:
   Selector selector() const noexcept {
@@ -192,13 +193,16 @@ void DatagramSlots::look_at(uint32_t index) noexcept {
   rescue_.release(*slot.seat);
 }
 
-void DatagramSlots::describe(EndpointStatus& status) const {
+void DatagramSlots::identify(EndpointStatus& status) const {
   status.reason = reason_;
-  if (program_) status.outcomes = outcomes_of(*program_);
   status.effective = {Backend::reuseport, program_ ? selector() : Selector::hash};
   status.rung = !program_                                                    ? "kernel hash"
                 : program_->rung() == ReuseportProgram::Rung::kernel_backlog ? "eBPF, flows and receive queues"
                                                                              : "eBPF, flows";
+}
+
+void DatagramSlots::measure(EndpointStatus& status) const {
+  if (program_) status.outcomes = outcomes_of(*program_);
   for (uint32_t i = 0; i < slots_.size(); ++i) {
     const Slot& slot = slots_[i];
     if (!slot.socket) continue;

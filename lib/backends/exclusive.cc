@@ -21,10 +21,12 @@ class ExclusiveBackend final : public EndpointBackend {
   bool quiet(bool) noexcept override { return true; }
 
   Result<Endpoint> address() const noexcept override { return request_.bound; }
-  void describe(EndpointStatus& status) const override {
+  void identify(EndpointStatus& status) const override {
     status.effective = {Backend::shared, Selector::standard};
     status.rung = "exclusive to worker " + std::to_string(seat_.worker);
     status.reason = "the worker asked for it (ListenOptions::exclusive)";
+  }
+  void measure(EndpointStatus& status) const override {
     const auto& cell = around_.scoreboard.page(seat_.slot).cells[request_.cell];
     status.workers.push_back({seat_.worker, seat_.slot, atomic(cell.accepted).load(), 0, 0});
   }

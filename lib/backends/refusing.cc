@@ -16,7 +16,7 @@ class RefusingBackend final : public EndpointBackend {
   void refuse_new() noexcept override {}
   bool quiet(bool) noexcept override { return true; }
   Result<Endpoint> address() const noexcept override { return request_.endpoint; }
-  void describe(EndpointStatus& status) const override {
+  void identify(EndpointStatus& status) const override {
     status.effective = request_.policy;
     status.rung = "no worker: clients are refused";
   }

@@ -263,19 +263,22 @@ bool ReuseportBackend::quiet(bool handshakes) noexcept {
   return !handshakes || !refused_.under_way(static_cast<sa_family_t>(address_.family()), address_.port());
 }
 
-void ReuseportBackend::describe(EndpointStatus& status) const {
+void ReuseportBackend::identify(EndpointStatus& status) const {
   status.reason = reason_;
   status.stealing = steals();
-  status.strangers = guard_.strangers();
-  status.reattached = guard_.reattached();
   status.effective = {Backend::reuseport, effective()};
   if (program_) {
     const bool top = program_->rung() == ReuseportProgram::Rung::kernel_backlog;
     status.rung = top ? "eBPF, kernel backlog" : "eBPF, in flight";
-    status.outcomes = outcomes_of(*program_);
   } else {
     status.rung = classic_ ? "classic BPF" : "kernel hash";
   }
+}
+
+void ReuseportBackend::measure(EndpointStatus& status) const {
+  status.strangers = guard_.strangers();
+  status.reattached = guard_.reattached();
+  if (program_) status.outcomes = outcomes_of(*program_);
   for (uint32_t i = 0; i < slots_.size(); ++i) {
     const Slot& slot = slots_[i];
     if (!slot.socket) continue;

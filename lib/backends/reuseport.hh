@@ -55,7 +55,8 @@ class ReuseportBackend final : public EndpointBackend {
   }
   void select(Selector selector) noexcept override;
   Result<Endpoint> address() const noexcept override { return address_; }
-  void describe(EndpointStatus& status) const override;
+  void identify(EndpointStatus& status) const override;
+  void measure(EndpointStatus& status) const override;
 
  private:
   /// What is still ours of the group.

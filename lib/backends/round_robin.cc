@@ -229,11 +229,14 @@ bool RoundRobinBackend::emptied() noexcept {
   return queue_.empty() && std::all_of(peers_.begin(), peers_.end(), [](const auto& peer) { return peer->handed.empty(); });
 }
 
-void RoundRobinBackend::describe(EndpointStatus& status) const {
+void RoundRobinBackend::identify(EndpointStatus& status) const {
   const Selector selector = request_.policy.selector;
   status.effective = {Backend::round_robin, selector == Selector::standard ? Selector::cyclic : selector};
   status.rung = around_.loop.name();
   status.reason = around_.loop_reason;
+}
+
+void RoundRobinBackend::measure(EndpointStatus& status) const {
   status.queued = static_cast<uint32_t>(queue_.size());
   status.queue_age_ms = queue_.empty() ? 0 : static_cast<uint32_t>((now_ns() - queue_.front().since_ns) / 1'000'000);
   status.lost = lost_;

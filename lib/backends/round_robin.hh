@@ -46,7 +46,8 @@ class RoundRobinBackend final : public EndpointBackend {
   EventLoop::Sleep may_sleep() noexcept override;
   int next_turn_ms() noexcept override;
   Result<Endpoint> address() const noexcept override { return socket_.address(); }
-  void describe(EndpointStatus& status) const override;
+  void identify(EndpointStatus& status) const override;
+  void measure(EndpointStatus& status) const override;
 
  private:
   struct Waiting {

@@ -89,9 +89,11 @@ class SharedBackend final : public EndpointBackend {
   }
 
   Result<Endpoint> address() const noexcept override { return socket_.address(); }
-  void describe(EndpointStatus& status) const override {
+  void identify(EndpointStatus& status) const override {
     status.effective = {Backend::shared, Selector::standard};
     status.rung = "one socket, exclusive wake-ups";
+  }
+  void measure(EndpointStatus& status) const override {
     status.queued = accept_queue_length(socket_.get());
     for (const Member& member : members_)
       status.workers.push_back({member.seat.worker, member.seat.slot, atomic(cell_of(member).accepted).load(), 0, 0});

@@ -68,7 +68,7 @@ bool Cluster::Impl::act_on(WorkerRecord& worker, const Message& message) noexcep
       shed_->begin();
       worker.state = WorkerState::listening;
       if (predecessor_) predecessor_->news_ns = now_ns();
-      const EndpointStatus endpoint = listeners_->describe(message.endpoint);
+      const EndpointStatus endpoint = listeners_->identify(message.endpoint);
       Event event;
       event.endpoint = &endpoint;
       emit(Event::Kind::listening, worker, event);

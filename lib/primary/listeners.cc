@@ -281,14 +281,12 @@ void Listeners::describe_change(const Entry& entry, EndpointStatus& status) {
                                             std::to_string(change.seats.size()) + " had it");
 }
 
-EndpointStatus Listeners::describe(const Entry& entry) const {
+EndpointStatus Listeners::identify(const Entry& entry) const {
   EndpointStatus status;
   status.asked = entry.asked;
   status.requested = entry.requested;
   if (auto address = entry.backend->address()) status.address = *address;
-  entry.backend->describe(status);
-  status.lost += entry.lost_before;
-  if (entry.change) describe_change(entry, status);
+  entry.backend->identify(status);
   status.not_changed = entry.not_changed;
   if (!entry.request.fallback.empty()) status.reason = entry.request.fallback;
   if (entry.requested.backend == Backend::automatic && status.effective.backend != Backend::reuseport && status.reason.empty())
@@ -296,6 +294,19 @@ EndpointStatus Listeners::describe(const Entry& entry) const {
   if (around_.max_in_flight != 0 && status.effective.backend != Backend::round_robin)
     status.reason += std::string(status.reason.empty() ? "" : "; ") + "max_in_flight holds under round-robin only";
   return status;
+}
+
+EndpointStatus Listeners::describe(const Entry& entry) const {
+  EndpointStatus status = identify(entry);
+  entry.backend->measure(status);
+  status.lost += entry.lost_before;
+  if (entry.change) describe_change(entry, status);
+  return status;
+}
+
+EndpointStatus Listeners::identify(uint32_t cell) const {
+  Entry* entry = const_cast<Listeners*>(this)->find(cell);
+  return entry == nullptr ? EndpointStatus{} : identify(*entry);
 }
 
 EndpointStatus Listeners::describe(uint32_t cell) const {

@@ -113,6 +113,8 @@ class Listeners {
   int next_turn_ms() noexcept;
 
   bool empty() const noexcept { return entries_.empty(); }
+  /// Who it is: all but its queues, counts and loads, which take a system call for each worker.
+  EndpointStatus identify(uint32_t cell) const;
   EndpointStatus describe(uint32_t cell) const;
   std::vector<EndpointStatus> describe() const;
 
@@ -165,6 +167,7 @@ class Listeners {
   Result<std::unique_ptr<EndpointBackend>> make_backend(const ListenRequest& request, Heritage* heritage = nullptr) noexcept;
   Result<uint32_t> free_cell(const std::vector<Prepared>* prepared = nullptr) noexcept;
   Entry* find(uint32_t cell) noexcept;
+  EndpointStatus identify(const Entry& entry) const;
   EndpointStatus describe(const Entry& entry) const;
   static void describe_change(const Entry& entry, EndpointStatus& status);
 
