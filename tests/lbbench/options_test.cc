@@ -2,7 +2,7 @@
 #include "options.hh"
 
 #include <gtest/gtest.h>
-#include <sched.h>
+#include "reach.hh"
 
 namespace lbbench {
 namespace {
@@ -46,7 +46,7 @@ TEST(OptionsTest, run_takes_every_option) {
                                                 "--workers",
                                                 "4",
                                                 "--utilization",
-                                                "0.8",
+                                                "0.2",
                                                 "--duration",
                                                 "2.5",
                                                 "--work",
@@ -65,7 +65,7 @@ TEST(OptionsTest, run_takes_every_option) {
   EXPECT_EQ(options.policies, (std::vector<std::string>{"shared", "reuseport:p2c"}));
   EXPECT_EQ(options.scenarios, (std::vector<std::string>{"mixed"}));
   EXPECT_EQ(options.workers, 4U);
-  EXPECT_DOUBLE_EQ(*options.utilization, 0.8);
+  EXPECT_DOUBLE_EQ(*options.utilization, 0.2);
   EXPECT_DOUBLE_EQ(*options.duration_s, 2.5);
   EXPECT_EQ(options.work, Work::cpu);
   EXPECT_EQ(options.worker_model, WorkerModel::event_loop);
@@ -185,11 +185,27 @@ TEST(OptionsTest, serial_is_refused_where_workers_must_serve_several_at_a_time) 
 TEST(OptionsTest, many_workers_are_not_offered_more_than_a_machine_can_bring_unless_asked_for) {
   const Scenario& uneven = *find_scenario("uneven");
   const auto many = std::get<Options>(parse({"run", "--workers", "256"}));
-  cpu_set_t cpus;
-  ASSERT_EQ(sched_getaffinity(0, sizeof cpus, &cpus), 0);
-  EXPECT_LE(arrival_rate_per_s(uneven, 256, many.utilization_of(uneven)), kRatePerCpuMax * CPU_COUNT(&cpus) * 1.0001);
+  EXPECT_LE(arrival_rate_per_s(uneven, 256, many.utilization_of(uneven)), kRatePerCpuMax * cpu_count() * 1.0001);
   EXPECT_EQ(std::get<Options>(parse({"run", "--workers", "2"})).utilization_of(uneven), 0.7);
   EXPECT_EQ(std::get<Options>(parse({"run", "--workers", "256", "--utilization", "0.7"})).utilization_of(uneven), 0.7);
+}
+
+TEST(OptionsTest, workers_that_compute_are_not_offered_more_than_the_cpus_can_do_and_cannot_be_asked_to) {
+  const std::string workers = std::to_string(2 * cpu_count());
+  const auto unasked = std::get<Options>(parse({"run", "--scenario", "mixed", "--work", "cpu", "--workers", workers.c_str()}));
+  EXPECT_LT(unasked.utilization_of(*find_scenario("mixed")), 0.5);
+  const auto message =
+      refusal({"run", "--scenario", "connect,mixed", "--work", "cpu", "--workers", workers.c_str(), "--utilization", "0.6"});
+  EXPECT_TRUE(has(message, "--utilization: 0.6") && has(message, "under mixed")) << message;
+}
+
+TEST(OptionsTest, what_is_asked_for_and_may_be_too_much_is_told_beforehand) {
+  const std::string most = std::to_string(kWorkersMax);
+  const auto asked =
+      std::get<Options>(parse({"run", "--scenario", "mixed,uneven", "--workers", most.c_str(), "--utilization", "1.5"}));
+  if (cpu_count() > 32) GTEST_SKIP() << "this machine may do it";
+  EXPECT_EQ(asked.warnings().size(), 2U);
+  EXPECT_TRUE(std::get<Options>(parse({"run", "--workers", most.c_str()})).warnings().empty()) << "not asked for";
 }
 
 }  // namespace

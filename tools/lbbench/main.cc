@@ -197,6 +197,7 @@ int measure_and_report(Options options) {
   raise_descriptor_limit();
   Programs programs;
   const bool complete = find_programs(options, programs);
+  for (const auto& warning : options.warnings()) fmt::print(stderr, "lbbench: {}\n", warning);
   Session session(options, programs, outputs.take_stdout() ? stderr : stdout);
   session.run();
   int code = complete ? session.exit_code() : kFailed;

@@ -3,7 +3,6 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <sched.h>
 
 #include <CLI/CLI.hpp>
 #include <lb/policy.hh>
@@ -13,6 +12,7 @@
 
 #include "file_commands.hh"
 #include "peer.hh"
+#include "reach.hh"
 
 namespace lbbench {
 namespace {
@@ -22,11 +22,6 @@ using Choices = std::map<std::string, Choice>;
 
 const Choices<Work> kWork{{"sleep", Work::sleep}, {"cpu", Work::cpu}};
 const Choices<WorkerModel> kWorkerModels{{"serial", WorkerModel::serial}, {"event-loop", WorkerModel::event_loop}};
-
-unsigned cpu_count() {
-  cpu_set_t cpus;
-  return sched_getaffinity(0, sizeof cpus, &cpus) == 0 ? static_cast<unsigned>(CPU_COUNT(&cpus)) : 1;
-}
 
 std::string check_policy(const std::string& name) {
   const auto policy = lb::Policy::parse(name);
@@ -86,6 +81,17 @@ std::string check_trace(const Options& options) {
     if (options.duration_of(scenario) > most_s)
       return fmt::format("--duration: {:g} s of {} at {:.0f} connections/s is too long to record; at most {:.0f} s",
                          options.duration_of(scenario), name, rate_per_s, most_s);
+  }
+  return "";
+}
+
+/// Which scenario is asked for at a utilization that this machine cannot reach, if any.
+std::string check_utilization(const Options& options) {
+  if (!options.utilization) return "";
+  for (const auto& name : options.scenarios) {
+    const Scenario& scenario = *find_scenario(name);
+    const Reach reach(scenario, options.workers_of(scenario), options.work);
+    if (auto wrong = reach.refusal(*options.utilization); !wrong.empty()) return wrong;
   }
   return "";
 }
@@ -172,7 +178,7 @@ void add_run(CLI::App& app, Options& options) {
     options.command = Command::run;
     if (run->count("--chaos") > 0) options.scenarios = {"chaos"};
     options.http |= !options.peers.empty();
-    for (const auto& wrong : {check_trace(options), check_http(options), check_worker_model(options)})
+    for (const auto& wrong : {check_utilization(options), check_trace(options), check_http(options), check_worker_model(options)})
       if (!wrong.empty()) throw CLI::ValidationError(wrong);
   });
 }
@@ -194,9 +200,19 @@ double Options::duration_of(const Scenario& scenario) const {
 }
 
 double Options::utilization_of(const Scenario& scenario) const {
-  if (utilization || scenario.load == Load::closed || scenario.utilization == 0) return utilization.value_or(scenario.utilization);
-  const double rate_per_s = arrival_rate_per_s(scenario, workers_of(scenario), scenario.utilization);
-  return scenario.utilization * std::min(1.0, kRatePerCpuMax * cpu_count() / rate_per_s);
+  if (utilization || !scenario.by_utilization()) return utilization.value_or(scenario.utilization);
+  return std::min(scenario.utilization, Reach(scenario, workers_of(scenario), work).utilization());
+}
+
+std::vector<std::string> Options::warnings() const {
+  std::vector<std::string> all;
+  if (!utilization) return all;
+  for (const auto& name : scenarios) {
+    const Scenario& scenario = *find_scenario(name);
+    if (auto warning = Reach(scenario, workers_of(scenario), work).warning(*utilization); !warning.empty())
+      all.push_back(std::move(warning));
+  }
+  return all;
 }
 
 unsigned Options::workers_of(const Scenario& scenario) const {

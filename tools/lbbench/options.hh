@@ -60,6 +60,8 @@ struct Options {
   double duration_of(const Scenario& scenario) const;
   /// The scenario's, or, if that is more than this machine can offer, what it can.
   double utilization_of(const Scenario& scenario) const;
+  /// What was asked for explicitly and is likely to be more than that.
+  std::vector<std::string> warnings() const;
   /// 8 where service times are slept, so that a small machine can stand for a large one; else one for each CPU.
   unsigned workers_of(const Scenario& scenario) const;
   /// After how many faults a scenario that does harm ends; none: after its duration.
@@ -69,8 +71,6 @@ struct Options {
 };
 
 constexpr unsigned kWorkersMax = 256;
-constexpr double kRatePerCpuMax =
-    8'000;                          ///< connections a second, clients and servers on the same CPUs: more is not offered unasked
 constexpr double kTraceMax = 20e6;  ///< connections in one run
 
 /// The command line is done with: print `text` and leave with `code`. 0 is help or version, 2 is wrong use.

@@ -52,6 +52,8 @@ struct Scenario {
   /// Mean of the mix.
   double mean_service_ms() const;
   double mean_life_ms() const;
+  /// Whether the utilization says how many connections are offered.
+  bool by_utilization() const { return load == Load::open && held_per_worker == 0; }
   /// Whether workers that serve one connection at a time can do it.
   bool serial_can() const { return held_per_worker == 0; }
 };
