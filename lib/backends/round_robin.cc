@@ -38,6 +38,13 @@ Result<void> RoundRobinBackend::open() noexcept {
   return {};
 }
 
+/// Or begins to. A loop that has no room for one more to be watched is asked again.
+void RoundRobinBackend::go_on_accepting() noexcept {
+  if (accept_token_ == 0 ? open().ok() : around_.loop.resume(accept_token_).ok()) return;
+  ++retried_;
+  retry_ns_ = now_ns() + kRetryPause_ns;
+}
+
 RoundRobinBackend::Peer* RoundRobinBackend::find(const Seat& seat) noexcept {
   for (auto& peer : peers_)
     if (peer->seat == seat) return peer.get();
@@ -62,7 +69,7 @@ Result<Grant> RoundRobinBackend::grant(Seat seat) noexcept {
 void RoundRobinBackend::ready(Seat seat) noexcept {
   if (Peer* peer = find(seat)) peer->ready = true;
   if (accept_token_ == 0 && !refusing_ && !lent_)
-    (void)open();  // with an inherited socket, not before there is somebody to hand on to
+    go_on_accepting();  // with an inherited socket, not before there is somebody to hand on to
 }
 
 void RoundRobinBackend::draining(Seat seat) noexcept {
@@ -118,7 +125,7 @@ void RoundRobinBackend::turn() noexcept {
   if (full_ && !refusing_ && !retired_) accept_up_to_the_bound();
   if (retry_ns_ != 0 && now >= retry_ns_ && !refusing_ && !retired_) {
     retry_ns_ = 0;
-    around_.loop.resume(accept_token_);
+    go_on_accepting();
   }
   publish();
 }
@@ -187,7 +194,7 @@ void RoundRobinBackend::accept_up_to_the_bound() noexcept {
       continue;
     }
     full_ = false;
-    if (connection) return around_.loop.resume(accept_token_);
+    if (connection) return go_on_accepting();
     return accepted(std::move(connection));
   }
 }
@@ -221,7 +228,7 @@ void RoundRobinBackend::retire(bool) noexcept {
 
 void RoundRobinBackend::own() noexcept {
   if (!std::exchange(lent_, false) || refusing_) return;
-  if (std::any_of(peers_.begin(), peers_.end(), [](const auto& peer) { return peer->ready; })) (void)open();
+  if (std::any_of(peers_.begin(), peers_.end(), [](const auto& peer) { return peer->ready; })) go_on_accepting();
 }
 
 bool RoundRobinBackend::emptied() noexcept {

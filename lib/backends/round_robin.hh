@@ -82,6 +82,7 @@ class RoundRobinBackend final : public EndpointBackend {
   };
 
   Peer* find(const Seat& seat) noexcept;
+  void go_on_accepting() noexcept;
   void accepted(Result<UniqueFd> connection) noexcept;
   void accept_rest() noexcept;
   void accept_up_to_the_bound() noexcept;
@@ -133,7 +134,7 @@ class RoundRobinBackend final : public EndpointBackend {
   uint64_t lost_ = 0;
   uint64_t retried_ = 0;
   uint64_t bad_picks_ = 0;
-  uint64_t retry_ns_ = 0;  // when to accept again after EMFILE and its like; 0: it accepts
+  uint64_t retry_ns_ = 0;  // when to accept again after EMFILE and its like, or begin to; 0: it accepts
   uint32_t arrivals_ = 0;  // since the loop slept last
   bool full_ = false;      // paused since the queue is full
   bool refusing_ = false;

@@ -117,20 +117,24 @@ class SharedBackend final : public EndpointBackend {
     return sum;
   }
 
+  /// Or goes on to. Where the loop has no room for one more to be watched, the queue is looked at all the time.
   void watch() noexcept {
+    const bool watched = came_ != 0 ? around_.loop.resume(came_).ok() : begin_to_watch().ok();
+    look_ns_ = watched ? 0 : now_ns() + kLook_ns;
+  }
+  Result<void> begin_to_watch() noexcept {
     auto token = around_.loop.watch(socket_.get(), [this] {
       around_.loop.pause(came_);
       seen_ = taken();
       look_ns_ = now_ns() + kLook_ns;
     });
-    if (token) came_ = *token;
+    if (!token) return token.error();
+    came_ = *token;
+    return {};
   }
 
   void look(uint64_t now) noexcept {
-    if (members_.empty() || accept_queue_length(socket_.get()) == 0) {
-      look_ns_ = 0;
-      return around_.loop.resume(came_);
-    }
+    if (members_.empty() || accept_queue_length(socket_.get()) == 0) return watch();
     look_ns_ = now + kLook_ns;
     if (std::exchange(seen_, taken()) != seen_) return;
     for (Member& member : members_)

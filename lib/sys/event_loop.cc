@@ -37,11 +37,12 @@ class EpollLoop final : public EventLoop {
     entry->paused = true;
     ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, entry->fd, nullptr);
   }
-  void resume(Token token) noexcept override {
+  Result<void> resume(Token token) noexcept override {
     Entry* entry = find(token);
-    if (entry == nullptr || !entry->paused) return;
+    if (entry == nullptr || !entry->paused) return {};
+    if (!control(EPOLL_CTL_ADD, entry->fd, token)) return last_error("epoll_ctl");
     entry->paused = false;
-    control(EPOLL_CTL_ADD, entry->fd, token);
+    return {};
   }
   void cancel(Token token) noexcept override {
     Entry* entry = find(token);

@@ -41,7 +41,8 @@ class EventLoop {
   virtual Result<Token> accept(int listening_fd, OnAccept on_accept) noexcept = 0;
   /// Stops watching; or accepting, after delivering what is already accepted: the kernel's queue holds the rest.
   virtual void pause(Token token) noexcept = 0;
-  virtual void resume(Token token) noexcept = 0;
+  /// An error leaves it paused.
+  virtual Result<void> resume(Token token) noexcept = 0;
   /// No callback after this; the kernel lets go of the fd, so that it may be closed. An accept is paused first.
   virtual void cancel(Token token) noexcept = 0;
 

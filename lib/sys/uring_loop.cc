@@ -41,7 +41,7 @@ class UringLoop final : public EventLoop {
     return add(listening_fd, {}, std::move(on_accept));
   }
   void pause(Token token) noexcept override;
-  void resume(Token token) noexcept override;
+  Result<void> resume(Token token) noexcept override;
   void cancel(Token token) noexcept override;
   Result<void> turn(int timeout_ms) noexcept override;
 
@@ -254,12 +254,13 @@ void UringLoop::pause(Token token) noexcept {
   disarm(*entry);
 }
 
-void UringLoop::resume(Token token) noexcept {
+Result<void> UringLoop::resume(Token token) noexcept {
   Entry* entry = find(token);
-  if (entry == nullptr || !entry->paused) return;
+  if (entry == nullptr || !entry->paused) return {};
   entry->paused = false;
   show_in_hint(*entry, true);
   if (!entry->armed) arm(*entry);
+  return {};
 }
 
 void UringLoop::cancel(Token token) noexcept {

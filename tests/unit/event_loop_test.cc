@@ -95,7 +95,7 @@ TEST_P(Loop, paused_accept_leaves_connections_in_the_kernels_queue_until_it_is_r
   loop_->turn(0).value();
   EXPECT_TRUE(accepted.empty());
   EXPECT_EQ(accept_queue_length(socket.get()), 5u);
-  loop_->resume(token);
+  loop_->resume(token).value();
   turn_until([&] { return accepted.size() == 5; });
   loop_->cancel(token);
 }

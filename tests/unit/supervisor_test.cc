@@ -23,7 +23,7 @@ class ScarceLoop final : public EventLoop {
   }
   Result<Token> accept(int, OnAccept) noexcept override { return Error{ENOSPC, "accept"}; }
   void pause(Token) noexcept override {}
-  void resume(Token) noexcept override {}
+  Result<void> resume(Token) noexcept override { return {}; }
   void cancel(Token token) noexcept override { watched_ -= token != 0 ? 1 : 0; }
   Result<void> turn(int) noexcept override { return {}; }
   int watched() const noexcept { return watched_; }

@@ -24,8 +24,8 @@ class TestSurroundings {
     uint32_t slot;
   };
 
-  explicit TestSurroundings(uint32_t slots) {
-    loop_ = EventLoop::create_epoll().value();
+  explicit TestSurroundings(uint32_t slots, std::unique_ptr<EventLoop> loop = EventLoop::create_epoll().value())
+      : loop_(std::move(loop)) {
     board_ = Scoreboard::create({}, slots).value();
     around_ = std::make_unique<Surroundings>(
         Surroundings{*loop_, reason_, board_, -1, 4, 1024, 0, nullptr, true, false,
