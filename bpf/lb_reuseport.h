@@ -5,7 +5,7 @@
  *   lb_worker_page   one per slot, written by that slot's worker      (BPF array "workers", or a memfd without BPF)
  *   lb_primary_page  one, written by the primary alone               (BPF array "primary", or a memfd without BPF)
  *   lb_group         one per reuseport endpoint, written by primary   (BPF array "group")
- *   lb_slot_picks    one per slot and reuseport endpoint, by the program (BPF array "picks")
+ *   lb_slot_picks    one per slot and reuseport endpoint, by the program; the primary clears `beat` (BPF array "picks")
  *   lb_hung          one per reuseport endpoint, by the program; the primary clears bits (BPF array "hung")
  *
  * Every field has one writer; no cache line has two, but for the claim words, which are compare-and-swapped from both sides, and

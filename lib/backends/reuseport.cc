@@ -197,6 +197,7 @@ void ReuseportBackend::left(Seat seat) noexcept {
   Slot& slot = slots_[seat.slot];
   if (slot.seat != seat) return;
   set_ready(seat.slot, false);
+  if (program_) program_->pardon(seat.slot);  // nobody's heartbeat would: what it was found guilty of would stay with the slot
   slot.vacate();
   rescue_.release(seat);
 }

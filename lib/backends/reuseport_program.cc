@@ -168,7 +168,7 @@ class LoadedProgram final : public ReuseportProgram {
     if (!program || !sockets || !exits || !picks) return Error{errno, "duplicate eBPF descriptor"};
     auto group = Mapping::map(bpf_map__fd(skeleton.maps.group), sizeof(lb_group), 0, true);
     if (!group) return group.error();
-    auto counts = Mapping::map(picks.get(), sizeof(lb_slot_picks) * LB_MAX_SLOTS, 0, false);
+    auto counts = Mapping::map(picks.get(), sizeof(lb_slot_picks) * LB_MAX_SLOTS, 0, true);
     if (!counts) return counts.error();
     auto hung = Mapping::map(bpf_map__fd(skeleton.maps.hung), sizeof(lb_hung), 0, true);
     if (!hung) return hung.error();
@@ -204,11 +204,14 @@ class LoadedProgram final : public ReuseportProgram {
   void remove(uint32_t slot) noexcept override { (void)bpf_map_delete_elem(sockets_.get(), &slot); }
 
   lb_group& group() noexcept override { return *static_cast<lb_group*>(group_.get()); }
-  const lb_slot_picks* picks() const noexcept override { return static_cast<const lb_slot_picks*>(counts_.get()); }
+  const lb_slot_picks* picks() const noexcept override { return counts(); }
   bool hung(uint32_t slot) const noexcept override {
     return (hung_word(slot).load(std::memory_order_relaxed) >> (slot % 64) & 1) != 0;
   }
-  void pardon(uint32_t slot) noexcept override { hung_word(slot).fetch_and(~(uint64_t{1} << (slot % 64))); }
+  void pardon(uint32_t slot) noexcept override {
+    atomic(counts()[slot].beat).store(0);  // of no worker: the next heartbeat is news, whatever it is
+    hung_word(slot).fetch_and(~(uint64_t{1} << (slot % 64)));
+  }
   int picks_fd() const noexcept override { return picks_.get(); }
 
   std::array<uint64_t, LB_EXIT_COUNT> exits() const noexcept override {
@@ -231,6 +234,7 @@ class LoadedProgram final : public ReuseportProgram {
         exits_(std::move(exits)), picks_(std::move(picks)), group_(std::move(group)), counts_(std::move(counts)),
         hung_(std::move(hung)) {}
 
+  lb_slot_picks* counts() const noexcept { return static_cast<lb_slot_picks*>(counts_.get()); }
   std::atomic<uint64_t>& hung_word(uint32_t slot) const noexcept {
     return reinterpret_cast<std::atomic<uint64_t>&>(static_cast<lb_hung*>(hung_.get())->slots[slot / 64]);
   }

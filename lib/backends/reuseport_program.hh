@@ -51,7 +51,7 @@ class ReuseportProgram {
   virtual const lb_slot_picks* picks() const noexcept = 0;
   /// The program passes over the slot: its worker took nothing of what it was given.
   virtual bool hung(uint32_t slot) const noexcept = 0;
-  /// It does not any more: the worker has shown itself.
+  /// It does not any more, and judges the slot anew: its worker has shown itself, or is gone.
   virtual void pardon(uint32_t slot) noexcept = 0;
   /// The picks' map, for workers to mmap read-only.
   virtual int picks_fd() const noexcept = 0;

@@ -180,5 +180,20 @@ TEST_P(Hung, new_worker_in_the_slot_is_judged_anew) {
   EXPECT_FALSE(hung.passed_over(0));
 }
 
+TEST_P(Hung, new_worker_may_come_to_rest_at_the_heartbeat_at_which_the_one_before_it_hung) {
+  OPEN_OR_SKIP(hung, 2, 1, GetParam());
+  ASSERT_TRUE(hung.connect_until([&] { return hung.passed_over(0); }));
+  hung.group.page(0).heartbeat = 0;
+  hung.group.program().pardon(0);  // as the primary does when a worker has gone
+  EXPECT_FALSE(hung.passed_over(0));
+  while (hung.group.backlog(0) != 0) hung.group.accept(0);
+  hung.group.settle(0);
+  hung.group.page(0).heartbeat = 1;
+  const auto before = hung.group.picks(0);
+  ASSERT_TRUE(hung.connect());
+  EXPECT_EQ(hung.group.picks(0), before + 1);
+  EXPECT_FALSE(hung.passed_over(0));
+}
+
 }  // namespace
 }  // namespace lb::test

@@ -55,6 +55,12 @@ class Pressure {
   TestCluster& cluster_;
 };
 
+WorkerLoad of_slot(const EndpointStatus& endpoint, uint32_t slot) {
+  const auto found =
+      std::find_if(endpoint.workers.begin(), endpoint.workers.end(), [slot](const WorkerLoad& load) { return load.slot == slot; });
+  return found == endpoint.workers.end() ? WorkerLoad{} : *found;
+}
+
 /// `hang` makes worker 1 hang, `go_on` ends it.
 void expect_out_of_the_pick_until_it_goes_on(TestCluster& cluster, const std::function<void()>& hang,
                                              const std::function<void()>& go_on) {
@@ -159,6 +165,28 @@ TEST_P(HungWithoutPrimary, stopped_worker_costs_no_connection_while_the_primary_
     int status = 0;
     EXPECT_EQ(::waitpid(primary, &status, 0), primary);
     EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+  });
+}
+
+TEST_P(HungWithoutPrimary, what_the_program_held_against_a_killed_worker_goes_with_it) {
+  on_rung([] {
+    TestCluster cluster(policy(), Options{.respawn = false});
+    ASSERT_TRUE(cluster.start(3, Style::watch));
+    cluster.expect_serves(20);  // by then the primary has sent connections to each
+    const auto slot = cluster.worker(1).slot;
+    const auto out_of_the_pick = [&] { return of_slot(cluster.endpoint(), slot).hung; };
+    stop_process(cluster.worker(1).pid);
+    const Load load({.to = cluster.address(), .count = UINT32_MAX});
+    ASSERT_TRUE(wait_until("the program to find it out, while the primary does not look", out_of_the_pick));
+    load.stop();
+    ASSERT_TRUE(cluster.wait_over(load));
+    EXPECT_TRUE(out_of_the_pick());
+    ASSERT_TRUE(cluster->kill(1, SIGKILL));
+    ASSERT_TRUE(cluster.wait_exit(1));
+    ASSERT_TRUE(cluster.start(1, Style::watch));
+    ASSERT_EQ(cluster.worker(4).slot, slot);
+    EXPECT_FALSE(out_of_the_pick()) << "as its predecessor was";
+    cluster.expect_clean_shutdown();
   });
 }
 
