@@ -14,7 +14,7 @@ namespace lb {
 inline Error last_error(const char* op) noexcept { return {errno, op}; }
 
 /// An error whose operation names an argument: kept for the life of the process, once for each distinct text, so that
-/// Error stays 16 bytes. For set-up paths: it allocates.
+/// Error stays 16 bytes. After a thousand of them only the first word is, so that is to be ours. For set-up paths: it allocates.
 Error error_naming(int code, std::string_view op) noexcept;
 
 /// While it lives, the texts that this thread's error_naming makes are its own and go with it: for errors that a peer provokes and
