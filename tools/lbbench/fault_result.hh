@@ -4,7 +4,7 @@
 #include <span>
 #include <string>
 
-#include "fault_driver.hh"
+#include "fault_server.hh"
 #include "ledger.hh"
 #include "options.hh"
 #include "result.hh"
