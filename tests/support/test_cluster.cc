@@ -181,10 +181,18 @@ bool TestCluster::occupy(Crowd& crowd, unsigned workers) {
 
 bool TestCluster::hold_one_by_one(Crowd& crowd, size_t clients) {
   for (size_t i = 0; i < clients; ++i) {
+    if (!at_rest()) return false;
     crowd.connect(address(), 1);
     if (!wait_greeted(crowd)) return false;
   }
   return true;
+}
+
+bool TestCluster::at_rest() const {
+  const auto workers = cluster_->workers();
+  return std::all_of(workers.begin(), workers.end(), [](const WorkerStatus& worker) {
+    return worker.kind == WorkerKind::thread || worker.state != WorkerState::listening || wait_asleep(worker.pid);
+  });
 }
 
 void TestCluster::expect_serves(size_t clients) {

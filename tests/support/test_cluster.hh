@@ -56,7 +56,8 @@ class TestCluster {
   bool wait_until(const char* what, const std::function<bool()>& so, Crowd* crowd = nullptr, const Load* load = nullptr);
   /// Connects clients that do not ask until each of so many blocking workers is busy with one; the other clients wait.
   bool occupy(Crowd& crowd, unsigned workers);
-  /// Connects clients, each when the one before has been greeted; they stay.
+  /// Connects clients to workers that have event loops, each when the one before has been greeted and whoever did so is back in its
+  /// loop: until then round-robin gives it nothing. They stay.
   bool hold_one_by_one(Crowd& crowd, size_t clients);
   /// So many clients at once are answered.
   void expect_serves(size_t clients);
@@ -92,6 +93,7 @@ class TestCluster {
 
  private:
   bool start(unsigned count, const std::function<Result<uint32_t>()>& spawn_one, unsigned endpoints);
+  bool at_rest() const;
 
   WorkerKind kind_;
   Shared<Board> board_;

@@ -16,14 +16,6 @@ class SlowStart : public PolicyTest {
   static bool by_load(const TestCluster& cluster) {
     return policy() == "round-robin:least-loaded" || cluster.endpoint().rung.rfind("eBPF", 0) == 0;
   }
-  /// Connects so many clients, each when the one before has been greeted; they stay.
-  static bool hold_one_by_one(TestCluster& cluster, Crowd& crowd, size_t count) {
-    for (size_t i = 0; i < count; ++i) {
-      crowd.connect(cluster.address(), 1);
-      if (!cluster.wait_greeted(crowd)) return false;
-    }
-    return true;
-  }
   static bool wait_warm(TestCluster& cluster, uint32_t worker) {
     return cluster.wait_until("the worker to be warm", [&] { return cluster.worker(worker).weight_percent == 100; });
   }
@@ -42,7 +34,7 @@ TEST_P(SlowStart, newcomer_gets_a_sixteenth_at_first) {
   EXPECT_EQ(cluster.worker(1).weight_percent, 100u);
   EXPECT_EQ(cluster.worker(2).weight_percent, 6u);
   Crowd crowd;
-  ASSERT_TRUE(hold_one_by_one(cluster, crowd, 34));
+  ASSERT_TRUE(cluster.hold_one_by_one(crowd, 34));
   EXPECT_NEAR(crowd.per_worker()[2], 2, 1) << shares(crowd.per_worker());
   crowd.leave_all();
   cluster.expect_clean_shutdown();
@@ -56,7 +48,7 @@ TEST_P(SlowStart, comes_to_an_end_with_the_whole_weight) {
   ASSERT_TRUE(cluster->set_weight(2, 3));
   ASSERT_TRUE(wait_warm(cluster, 2));
   Crowd crowd;
-  ASSERT_TRUE(hold_one_by_one(cluster, crowd, 40));
+  ASSERT_TRUE(cluster.hold_one_by_one(crowd, 40));
   EXPECT_NEAR(crowd.per_worker()[2], 30, 1) << shares(crowd.per_worker());
   crowd.leave_all();
   cluster.expect_clean_shutdown();
