@@ -125,6 +125,7 @@ void Cluster::Impl::abandon() noexcept {
   successor_.reset();
   predecessor_.reset();
   listeners_.reset();
+  supervisor_->disown_workers();
   supervisor_.reset();
   around_.reset();
   loop_.reset();

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "sys/error.hh"
+#include "sys/forked.hh"
 #include "wire/user_channel.hh"
 
 namespace lb {
@@ -22,6 +23,22 @@ constexpr uint32_t kNoSlot = UINT32_MAX;
 
 Supervisor::Supervisor(Options& options, Surroundings& around) noexcept : options_(options), around_(around) {
   ::sigprocmask(SIG_SETMASK, nullptr, &worker_mask_);
+}
+
+/// The records stay in memory, but what the user's functions hold is let go of.
+void Supervisor::disown_workers() noexcept {
+  std::vector<int> open;
+  for (auto& worker : workers_) {
+    if (worker->recipe.kind == WorkerKind::thread || worker->recipe.kind == WorkerKind::primary) {
+      worker.reset();
+      continue;
+    }
+    for (const int fd : {worker->channel.fd(), worker->messages.get(), worker->life->exit_fd()})
+      if (fd >= 0) open.push_back(fd);
+    std::destroy_at(&worker->recipe);
+  }
+  close_all(std::move(open));
+  leave(std::move(workers_));
 }
 
 std::optional<uint32_t> Supervisor::free_slot() const noexcept {

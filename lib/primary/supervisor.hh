@@ -61,6 +61,8 @@ class Supervisor {
 
   /// Runs in a forked child before user code: lets go of all that is the primary's.
   std::function<void()> abandon;
+  /// In that child: closes what the primary has of each worker.
+  void disown_workers() noexcept;
   /// The worker's channel is readable.
   std::function<void(WorkerRecord&)> on_message;
   /// The user's program in the worker has sent something. Without it, nothing is read.

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "sys/error.hh"
+#include "sys/forked.hh"
 #include "sys/socket.hh"
 
 namespace lb {
@@ -207,6 +208,10 @@ UringLoop::~UringLoop() {
   for (const Completion& completion : put_off_)  // connections that nobody has come to
     if (const Entry* entry = find(completion.token); entry != nullptr && entry->on_accept && completion.result >= 0)
       ::close(completion.result);
+  if (abandoned_) {
+    for (auto& entry : entries_) std::destroy_at(entry.get());
+    leave(std::move(entries_));
+  }
   if (abandoned_ && kept_from_children_)
     ::close(ring_.ring_fd);  // its memory is not here
   else

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -80,6 +81,25 @@ TEST(Spawn, worker_is_told_when_to_drain_although_it_never_listened) {
   }));
   ASSERT_TRUE(cluster.wait_until("the worker", [&] { return cluster.count(Event::Kind::online) == 1; }));
   cluster.expect_clean_shutdown();
+}
+
+TEST(Spawn, what_the_function_of_one_holds_its_siblings_let_go_of) {
+  TestCluster cluster("auto");
+  const Gate end;
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+  const UniqueFd read_end(ends[0]);
+  auto write_end = std::make_shared<UniqueFd>(ends[1]);
+  ASSERT_TRUE(cluster->spawn([held = std::move(write_end)](Worker&) { return 0; }));
+  ASSERT_TRUE(cluster->spawn([&end](Worker&) {
+    end.wait();
+    return 0;
+  }));
+  ASSERT_TRUE(cluster.wait_exit(1));
+  pollfd end_of_file{read_end.get(), POLLIN, 0};
+  EXPECT_EQ(::poll(&end_of_file, 1, 10'000), 1) << "the sibling has its end of the pipe";
+  end.open();
+  ASSERT_TRUE(cluster.wait_until("all to leave", [&] { return cluster->done(); }));
 }
 
 TEST(Spawn, sixty_workers_come_and_go) {
