@@ -157,8 +157,10 @@ Result<Grant> ReuseportBackend::grant(Seat seat) noexcept {
   Slot& slot = slots_[seat.slot];
   slot.seat = seat;
   publish_rules();
-  Grant grant{Arrival::slot_socket, {slot.socket.get()}, {program_ ? 1U : 0U, 0, 0}};
+  const bool looks = program_ || ever_steals();
+  Grant grant{Arrival::slot_socket, {slot.socket.get()}, {program_ ? 1U : 0U, looks ? 1U : 0U, 0}};
   if (program_) grant.fds.insert(grant.fds.end(), {program_->picks_fd(), taken_.get()});
+  if (looks) grant.fds.push_back(around_.scoreboard.worker_pages_fd());
   return grant;
 }
 

@@ -58,7 +58,8 @@ enum class HeirloomSocket : uint32_t {
   port,  ///< does not listen and keeps the port (Options::without_workers)
 };
 
-/// How connections arrive at a worker; in the answer to query_listener.
+/// How connections arrive at a worker; in the answer to query_listener. slot_socket: value 1: 1 = a program picks, value 2: 1 = the
+/// worker looks at its siblings; fds: the socket, with a program its picks and what was taken of them, to look the worker pages.
 enum class Arrival : uint32_t { shared_socket, slot_socket, handoff, own_socket, datagram_socket };
 
 /// shared_socket, value 1 of the answer.
@@ -70,7 +71,7 @@ enum SharedSocket : uint32_t {
 /// One control message: a fixed size, so that length is checked once, but for the few that have a payload. SOCK_SEQPACKET keeps its borders.
 struct Message {
   /// Between a primary and its workers, which are of one liblb or do not go together. Counts the changes of acts and their values.
-  static constexpr uint16_t kVersion = 5;
+  static constexpr uint16_t kVersion = 6;
   /// Between a primary and the one that takes over from it. Their workers never meet, so this one seldom changes, and a new liblb can
   /// take over from an old one.
   static constexpr uint16_t kHandOverVersion = 1;

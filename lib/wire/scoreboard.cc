@@ -102,13 +102,18 @@ Result<Scoreboard> Scoreboard::join(int worker_pages, int primary_page, uint32_t
   const auto& theirs = board.primary();
   if (theirs.layout_version != LB_LAYOUT_VERSION || theirs.slot_max != LB_MAX_SLOTS || theirs.page_size != sizeof(lb_worker_page))
     return Error{EPROTO, "scoreboard: the primary runs another version of liblb"};
-  auto pages = Mapping::map(worker_pages, slots * sizeof(lb_worker_page), 0, false);
-  if (!pages) return pages.error();
   auto own = Mapping::map(worker_pages, sizeof(lb_worker_page), own_slot * sizeof(lb_worker_page), true);
   if (!own) return own.error();
-  board.pages_ = std::move(*pages);
   board.own_ = std::move(*own);
   return board;
+}
+
+Result<void> Scoreboard::look_at_others(int worker_pages) noexcept {
+  if (sees_others()) return {};
+  auto pages = Mapping::map(worker_pages, slots_ * sizeof(lb_worker_page), 0, false);
+  if (!pages) return pages.error();
+  pages_ = std::move(*pages);
+  return {};
 }
 
 void Scoreboard::vacate(uint32_t slot) noexcept {

@@ -65,8 +65,12 @@ class Scoreboard {
  public:
   /// Primary: takes the BPF array of the worker pages, or makes a memfd when `worker_pages` is empty.
   static Result<Scoreboard> create(UniqueFd worker_pages, uint32_t slots) noexcept;
-  /// Worker: maps what the primary sent. EPROTO when the primary's layout is another version's.
+  /// Worker: maps its own page and the primary's. EPROTO when the primary's layout is another version's.
   static Result<Scoreboard> join(int worker_pages, int primary_page, uint32_t slots, uint32_t own_slot) noexcept;
+  /// Worker: maps the others' pages too. Only then is there any but its own: mapped from eBPF they are inserted one by
+  /// one, which takes a tenth of a worker's start, and few look at them.
+  Result<void> look_at_others(int worker_pages) noexcept;
+  bool sees_others() const noexcept { return pages_.get() != nullptr; }
 
   uint32_t slots() const noexcept { return slots_; }
   /// A worker must only read the pages of others.

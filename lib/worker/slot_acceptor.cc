@@ -100,7 +100,7 @@ class SlotAcceptor final : public Acceptor {
   Result<UniqueFd> take_others(bool nonblocking) noexcept;
   /// The primary's word, of which there is news when the selector changes.
   bool asked_to(uint32_t rule) const noexcept {
-    return (atomic(place_.board.primary().rules[cell_]).load(std::memory_order_relaxed) & rule) != 0;
+    return place_.board.sees_others() && (atomic(place_.board.primary().rules[cell_]).load(std::memory_order_relaxed) & rule) != 0;
   }
   bool judges() const noexcept { return asked_to(LB_RULE_JUDGE); }
   bool may_steal() const noexcept { return steals_ && asked_to(LB_RULE_STEAL) && !place_.board.leaving(place_.slot); }
@@ -270,7 +270,10 @@ void SlotAcceptor::told(const Message& message, Packet& packet) noexcept {
 
 Result<std::unique_ptr<Acceptor>> make_slot_acceptor(Workplace& place, const Message& answer, Packet& packet) noexcept {
   const bool program = answer.value[1] != 0;
-  if (packet.fd_count != (program ? 3U : 1U)) return Error{EPROTO, "listener: the slot's socket"};
+  const bool looks = answer.value[2] != 0;
+  const size_t pages = program ? 3 : 1;  // the place of the descriptor, if there is one
+  if (packet.fd_count != pages + (looks ? 1 : 0)) return Error{EPROTO, "listener: the slot's socket"};
+  if (auto looked = looks ? place.board.look_at_others(packet.fds[pages].get()) : Result<void>(); !looked) return looked.error();
   SlotQueues queues;
   if (program) {
     auto picks = Mapping::map(packet.fds[1].get(), LB_MAX_SLOTS * sizeof(lb_slot_picks), 0, false);
