@@ -8,6 +8,7 @@
 #include "sticky.bpf.h"
 
 #define BATCH 8u       /* slots that are weighed with one call: a multiple of 4, at most 16 */
+#define FEW 4u         /* so few slots are all weighed at once */
 #define TRIES 2u       /* to happen on an idle slot */
 #define CHOICES_MAX 8u /* when one worker after the other is found to have hung */
 #define BATCH_BITS ((1u << BATCH) - 1)
@@ -174,6 +175,21 @@ static __always_inline void walk_all(struct walk *w, enum source source)
 		bpf_loop(words, walk_word_cast, w, 0);
 }
 
+static __always_inline bool are_few(const struct walk *w)
+{
+	return (w->slot_count & ~WITHOUT_HUNG) <= FEW;
+}
+
+/* They are in one batch, and to weigh it takes less than any look that might spare it. */
+static __always_inline void walk_few(struct walk *w, enum source source)
+{
+	__u64 ready = ready_word(w->slot_count, 0);
+
+	_Static_assert(FEW <= BATCH, "");
+	w->ready = popcount(ready);
+	weigh_batch(w, (__u32)ready << 16, source);
+}
+
 /*
  * The kernel's sockets cost most to read. What the workers publish is a lower bound of their loads: when nothing waits at the slot
  * that has the lowest, it has the smallest load of all, and one socket was read.
@@ -237,6 +253,8 @@ static __always_inline __u32 choose(struct walk *w, enum source source)
 		if (w->selector == LB_SELECT_RANDOM || w->ready < 2)
 			return nth_candidate(w, below(w->seed, w->ready));
 		walk_two(w, source);
+	} else if (source != FLOWS && source != FLOWS_PROBE && are_few(w)) { /* a flow is placed once: no need to be quick */
+		walk_few(w, source);
 	} else if ((source != PROBE && source != CAST) || !nothing_waits_at_lowest(w, source)) {
 		walk_all(w, source);
 	}
@@ -338,7 +356,7 @@ static __always_inline void choose_once(struct walk *w, enum source source)
 {
 	__u32 made;
 
-	if (w->selector == LB_SELECT_LEAST_LOADED) {
+	if (w->selector == LB_SELECT_LEAST_LOADED && !are_few(w)) {
 		w->slot = idle_one(w, source);
 		w->ready = 2; /* at least */
 		if (w->slot < LB_MAX_SLOTS)

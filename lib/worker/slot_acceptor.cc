@@ -203,9 +203,10 @@ Result<UniqueFd> SlotAcceptor::take_older(bool nonblocking) noexcept {
   const int32_t own = queues_.pending(place_.slot);
   if (own <= 0) return UniqueFd();  // the idle look is next anyway
   const Ticks now = now_ticks();
+  const bool may_look = now - looked_at_ >= kLookPause;
+  if (!may_look && !seen_elsewhere_) return UniqueFd();  // without the program's times, whose line it is about to write
   const Ticks enough = queues_.age_of_oldest(place_.slot, own, now) + kClearlyLonger;
-  const bool worth_it = seen_elsewhere_ && now - *seen_elsewhere_ >= enough;
-  if (!worth_it && now - looked_at_ < kLookPause) return UniqueFd();
+  if (!may_look && now - *seen_elsewhere_ < enough) return UniqueFd();
   looked_at_ = now;
   seen_elsewhere_.reset();
   const Waiting oldest = oldest_elsewhere(now);

@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 #include <sys/epoll.h>
 
+#include <algorithm>
 #include <chrono>
+#include <tuple>
 
 #include "reuseport_group.hh"
 
@@ -17,26 +19,37 @@ using ::testing::Gt;
 using Rung = ReuseportProgram::Rung;
 
 /// Opens in the test's body, as the number of slots differs.
-#define OPEN_OR_SKIP(group, ...)                              \
+#define OPEN_OR_SKIP(opened)                                  \
   do {                                                        \
-    const std::string why = (group).open(__VA_ARGS__);        \
+    const std::string why = opened;                           \
     if (!why.empty() && privileged_required()) FAIL() << why; \
     if (!why.empty()) GTEST_SKIP() << why;                    \
   } while (false)
 
-class Select : public ::testing::TestWithParam<Rung> {
+/// The program weighs few slots all at once, and many in other ways: each test with as few as it needs, and with vacant ones beyond.
+class Select : public ::testing::TestWithParam<std::tuple<Rung, uint32_t>> {
  protected:
   ReuseportGroup group;
+
+  Rung rung() const { return std::get<0>(GetParam()); }
+  std::string open(ReuseportGroup& opened, uint32_t slots) const {
+    auto why = opened.open(slots, rung());
+    if (why.empty()) opened.settings().slot_count = std::min<uint32_t>(slots + std::get<1>(GetParam()), LB_MAX_SLOTS);
+    return why;
+  }
 };
 
-std::string rung_name(const ::testing::TestParamInfo<Rung>& info) {
-  return info.param == Rung::kernel_backlog ? "kernel_backlog" : "in_flight";
+std::string rung_name(const ::testing::TestParamInfo<std::tuple<Rung, uint32_t>>& info) {
+  const auto& [rung, vacant] = info.param;
+  return (rung == Rung::kernel_backlog ? "kernel_backlog" : "in_flight") + std::string(vacant > 0 ? "_among_many" : "");
 }
 
-INSTANTIATE_TEST_SUITE_P(Rungs, Select, ::testing::Values(Rung::kernel_backlog, Rung::in_flight), rung_name);
+INSTANTIATE_TEST_SUITE_P(Rungs, Select,
+                         ::testing::Combine(::testing::Values(Rung::kernel_backlog, Rung::in_flight), ::testing::Values(0, 70)),
+                         rung_name);
 
 TEST_P(Select, connection_arrives_at_the_picked_slot) {
-  OPEN_OR_SKIP(group, 4, GetParam());
+  OPEN_OR_SKIP(open(group, 4));
   for (uint32_t slot : {0, 1, 3}) group.page(slot).in_flight = 9;
   ASSERT_GE(group.connect(), 0);
   EXPECT_TRUE(group.accept(2));
@@ -44,7 +57,7 @@ TEST_P(Select, connection_arrives_at_the_picked_slot) {
 }
 
 TEST_P(Select, least_loaded_avoids_slots_with_connections_in_flight) {
-  OPEN_OR_SKIP(group, 4, GetParam());
+  OPEN_OR_SKIP(open(group, 4));
   group.page(1).in_flight = 100;
   group.page(2).in_flight = 100;
   ASSERT_TRUE(group.connect_many(20));
@@ -52,14 +65,14 @@ TEST_P(Select, least_loaded_avoids_slots_with_connections_in_flight) {
 }
 
 TEST_P(Select, reported_load_counts_like_connections) {
-  OPEN_OR_SKIP(group, 2, GetParam());
+  OPEN_OR_SKIP(open(group, 2));
   group.page(0).reported = 100;
   ASSERT_TRUE(group.connect_many(20));
   EXPECT_THAT(group.all_picks(), ElementsAre(0, 20));
 }
 
 TEST_P(Select, ended_connections_make_a_slot_attractive_again) {
-  OPEN_OR_SKIP(group, 2, GetParam());
+  OPEN_OR_SKIP(open(group, 2));
   group.page(0).in_flight = 100;
   ASSERT_TRUE(group.connect_many(5));
   group.page(0).in_flight = 0;
@@ -72,11 +85,11 @@ TEST_P(Select, ended_connections_make_a_slot_attractive_again) {
 TEST_P(Select, pick_counts_at_once) {
   for (int attempt = 0; attempt < 20; attempt++) {
     ReuseportGroup fresh;
-    OPEN_OR_SKIP(fresh, 8, GetParam());
+    OPEN_OR_SKIP(open(fresh, 8));
     const auto start = std::chrono::steady_clock::now();
     ASSERT_TRUE(fresh.connect_many(64));
     const bool decayed = std::chrono::steady_clock::now() - start > std::chrono::milliseconds(95);
-    if (decayed && GetParam() == Rung::in_flight) continue;
+    if (decayed && rung() == Rung::in_flight) continue;
     EXPECT_THAT(fresh.all_picks(), Each(8));
     return;
   }
@@ -84,7 +97,7 @@ TEST_P(Select, pick_counts_at_once) {
 }
 
 TEST_P(Select, accepted_and_settled_connections_stop_counting) {
-  OPEN_OR_SKIP(group, 2, GetParam());
+  OPEN_OR_SKIP(open(group, 2));
   group.set_ready(1, false);
   ASSERT_TRUE(group.connect_many(10));
   for (int i = 0; i < 10; i++) ASSERT_TRUE(group.accept(0));
@@ -96,7 +109,7 @@ TEST_P(Select, accepted_and_settled_connections_stop_counting) {
 }
 
 TEST_P(Select, slot_that_is_not_ready_gets_nothing) {
-  OPEN_OR_SKIP(group, 4, GetParam());
+  OPEN_OR_SKIP(open(group, 4));
   group.set_ready(2, false);
   ASSERT_TRUE(group.connect_many(40));
   EXPECT_EQ(group.picks(2), 0u);
@@ -104,14 +117,14 @@ TEST_P(Select, slot_that_is_not_ready_gets_nothing) {
 }
 
 TEST_P(Select, slot_beyond_slot_count_gets_nothing) {
-  OPEN_OR_SKIP(group, 4, GetParam());
+  OPEN_OR_SKIP(open(group, 4));
   group.settings().slot_count = 2;
   ASSERT_TRUE(group.connect_many(40));
   EXPECT_EQ(group.picks(2) + group.picks(3), 0u);
 }
 
 TEST_P(Select, last_slot_of_all_can_be_picked) {
-  OPEN_OR_SKIP(group, LB_MAX_SLOTS, GetParam());
+  OPEN_OR_SKIP(open(group, LB_MAX_SLOTS));
   for (__u64& word : group.settings().ready) word = 0;
   group.set_ready(1, true);
   group.set_ready(LB_MAX_SLOTS - 1, true);
@@ -121,7 +134,7 @@ TEST_P(Select, last_slot_of_all_can_be_picked) {
 }
 
 TEST_P(Select, only_ready_slot_gets_all) {
-  OPEN_OR_SKIP(group, 4, GetParam());
+  OPEN_OR_SKIP(open(group, 4));
   for (uint32_t slot : {0, 1, 3}) group.set_ready(slot, false);
   group.page(2).in_flight = 1000;
   ASSERT_TRUE(group.connect_many(10));
@@ -130,7 +143,7 @@ TEST_P(Select, only_ready_slot_gets_all) {
 }
 
 TEST_P(Select, slot_0_queues_when_none_is_ready) {
-  OPEN_OR_SKIP(group, 4, GetParam());
+  OPEN_OR_SKIP(open(group, 4));
   for (uint32_t slot = 0; slot < 4; slot++) group.set_ready(slot, false);
   ASSERT_TRUE(group.connect_many(10));
   for (int i = 0; i < 10; i++) EXPECT_TRUE(group.accept(0));
@@ -138,7 +151,7 @@ TEST_P(Select, slot_0_queues_when_none_is_ready) {
 }
 
 TEST_P(Select, load_is_shared_by_weight) {
-  OPEN_OR_SKIP(group, 3, GetParam());
+  OPEN_OR_SKIP(open(group, 3));
   for (uint32_t slot = 0; slot < 3; slot++) group.settings().weight[slot] = static_cast<uint16_t>(slot + 1);
   group.settings().weight[0] = 0;  // counts as 1
   for (int i = 0; i < 60; i++) {
@@ -155,7 +168,7 @@ TEST_P(Select, load_is_shared_by_weight) {
 }
 
 TEST_P(Select, fractions_of_a_weight_decide) {
-  OPEN_OR_SKIP(group, 2, GetParam());
+  OPEN_OR_SKIP(open(group, 2));
   group.settings().weight[0] = 1000;
   group.settings().weight[1] = 1001;
   group.page(0).in_flight = 500;
@@ -165,7 +178,7 @@ TEST_P(Select, fractions_of_a_weight_decide) {
 }
 
 TEST_P(Select, nonsense_in_flight_harms_only_its_own_slot) {
-  OPEN_OR_SKIP(group, 4, GetParam());
+  OPEN_OR_SKIP(open(group, 4));
   group.page(1).in_flight = UINT32_MAX;
   group.page(1).reported = UINT32_MAX;
   group.page(1).cells[0].settled = 0x80000001u;
@@ -174,7 +187,7 @@ TEST_P(Select, nonsense_in_flight_harms_only_its_own_slot) {
 }
 
 TEST_P(Select, nonsense_settings_do_not_refuse_connections) {
-  OPEN_OR_SKIP(group, 2, GetParam());
+  OPEN_OR_SKIP(open(group, 2));
   group.settings().slot_count = UINT32_MAX;
   group.settings().endpoint = UINT32_MAX;
   group.settings().selector = UINT32_MAX;
@@ -183,12 +196,12 @@ TEST_P(Select, nonsense_settings_do_not_refuse_connections) {
   // Slots without a socket are ready, too: the top rung sees that, and on the other the kernel's hash has a part in it.
   EXPECT_EQ(group.exits(LB_EXIT_PICKED) + group.exits(LB_EXIT_SELECT_FAILED), 20u);
   EXPECT_EQ(group.picks(0) + group.picks(1), group.exits(LB_EXIT_PICKED));
-  EXPECT_GE(group.exits(LB_EXIT_PICKED), GetParam() == Rung::kernel_backlog ? 20u : 0u);
+  EXPECT_GE(group.exits(LB_EXIT_PICKED), rung() == Rung::kernel_backlog ? 20u : 0u);
 }
 
 // 1,600 picks over 4 idle slots of 8: each is at 400, standard deviation 17. Six of them, and the gap makes no difference.
 TEST_P(Select, ties_are_spread_at_random) {
-  OPEN_OR_SKIP(group, 8, GetParam());
+  OPEN_OR_SKIP(open(group, 8));
   for (uint32_t slot : {1, 2, 3, 5}) group.page(slot).in_flight = 10;
   for (int i = 0; i < 1600; i++) {
     ASSERT_GE(group.connect(), 0);
@@ -203,7 +216,7 @@ TEST_P(Select, ties_are_spread_at_random) {
 }
 
 TEST_P(Select, p2c_takes_the_less_loaded_of_two) {
-  OPEN_OR_SKIP(group, 2, GetParam());
+  OPEN_OR_SKIP(open(group, 2));
   group.settings().selector = LB_SELECT_P2C;
   group.page(0).in_flight = 1000;
   ASSERT_TRUE(group.connect_many(50));
@@ -211,7 +224,7 @@ TEST_P(Select, p2c_takes_the_less_loaded_of_two) {
 }
 
 TEST_P(Select, p2c_never_picks_the_most_loaded_of_many) {
-  OPEN_OR_SKIP(group, 8, GetParam());
+  OPEN_OR_SKIP(open(group, 8));
   group.settings().selector = LB_SELECT_P2C;
   group.page(3).in_flight = 1000;
   ASSERT_TRUE(group.connect_many(300));
@@ -225,7 +238,7 @@ TEST_P(Select, p2c_never_picks_the_most_loaded_of_many) {
 }
 
 TEST_P(Select, random_ignores_load) {
-  OPEN_OR_SKIP(group, 4, GetParam());
+  OPEN_OR_SKIP(open(group, 4));
   group.settings().selector = LB_SELECT_RANDOM;
   group.page(0).in_flight = 1000;
   ASSERT_TRUE(group.connect_many(200));
@@ -233,7 +246,7 @@ TEST_P(Select, random_ignores_load) {
 }
 
 TEST_P(Select, change_of_selector_takes_effect_with_the_next_pick) {
-  OPEN_OR_SKIP(group, 4, GetParam());
+  OPEN_OR_SKIP(open(group, 4));
   for (uint32_t slot : {0, 1, 2}) group.page(slot).in_flight = 1000;
   ASSERT_TRUE(group.connect_many(100));
   EXPECT_EQ(group.picks(3), 100u);
@@ -243,7 +256,7 @@ TEST_P(Select, change_of_selector_takes_effect_with_the_next_pick) {
 }
 
 TEST_P(Select, closed_listener_leaves_its_queue_to_a_ready_slot) {
-  OPEN_OR_SKIP(group, 3, GetParam());
+  OPEN_OR_SKIP(open(group, 3));
   for (uint32_t slot : {1, 2}) group.page(slot).in_flight = 1000;
   ASSERT_TRUE(group.connect_many(5));
   while (group.backlog(0) < 5) ::sched_yield();
@@ -258,7 +271,7 @@ TEST_P(Select, closed_listener_leaves_its_queue_to_a_ready_slot) {
 // edge-triggered epoll instance tells nothing else.
 TEST_P(Select, closed_listener_loses_neither_its_queue_nor_its_handshakes_and_the_new_home_is_woken) {
   constexpr int kQueued = 20;
-  OPEN_OR_SKIP(group, 3, GetParam());
+  OPEN_OR_SKIP(open(group, 3));
   for (uint32_t slot : {1, 2}) group.page(slot).in_flight = 1000;
   ASSERT_TRUE(group.connect_many(kQueued));
   while (group.backlog(0) < kQueued) ::sched_yield();
@@ -282,7 +295,7 @@ TEST_P(Select, closed_listener_loses_neither_its_queue_nor_its_handshakes_and_th
 }
 
 TEST_P(Select, queue_of_a_closed_listener_is_spread_by_load) {
-  OPEN_OR_SKIP(group, 3, GetParam());
+  OPEN_OR_SKIP(open(group, 3));
   for (uint32_t slot : {1, 2}) group.page(slot).in_flight = 1000;
   ASSERT_TRUE(group.connect_many(6));
   while (group.backlog(0) < 6) ::sched_yield();
@@ -293,7 +306,7 @@ TEST_P(Select, queue_of_a_closed_listener_is_spread_by_load) {
 }
 
 TEST_P(Select, reset_to_no_connection_is_not_a_pick) {
-  OPEN_OR_SKIP(group, 2, GetParam());
+  OPEN_OR_SKIP(open(group, 2));
   const int client = group.connect();
   ASSERT_GE(client, 0);
   UniqueFd connection = group.accept(group.picks(0) ? 0 : 1);
@@ -309,7 +322,7 @@ TEST_P(Select, reset_to_no_connection_is_not_a_pick) {
 }
 
 TEST_P(Select, each_pick_is_dated) {
-  OPEN_OR_SKIP(group, 1, GetParam());
+  OPEN_OR_SKIP(open(group, 1));
   const auto now = [] {
     timespec time{};
     ::clock_gettime(CLOCK_MONOTONIC, &time);
@@ -330,7 +343,7 @@ class ScoreboardRung : public ::testing::Test {
 
 // A handshake that is never finished, or a connection that is gone before it is accepted, is settled by nobody.
 TEST_F(ScoreboardRung, picks_that_nobody_settles_stop_counting) {
-  OPEN_OR_SKIP(group, 2, Rung::in_flight);
+  OPEN_OR_SKIP(group.open(2, Rung::in_flight));
   group.set_ready(1, false);
   ASSERT_TRUE(group.connect_many(16));
   group.set_ready(1, true);
@@ -344,7 +357,7 @@ TEST_F(ScoreboardRung, picks_that_nobody_settles_stop_counting) {
 }
 
 TEST_F(ScoreboardRung, late_settling_does_not_hide_the_next_picks) {
-  OPEN_OR_SKIP(group, 2, Rung::in_flight);
+  OPEN_OR_SKIP(group.open(2, Rung::in_flight));
   group.set_ready(1, false);
   ASSERT_TRUE(group.connect_many(16));
   group.set_ready(1, true);
@@ -366,7 +379,7 @@ TEST_F(ScoreboardRung, late_settling_does_not_hide_the_next_picks) {
 }
 
 TEST_F(ScoreboardRung, counters_may_wrap) {
-  OPEN_OR_SKIP(group, 2, Rung::in_flight);
+  OPEN_OR_SKIP(group.open(2, Rung::in_flight));
   group.page(0).cells[0].settled = UINT32_MAX - 2;  // 3 pending, modulo 2^32
   group.page(1).in_flight = 4;
   ASSERT_TRUE(group.connect_many(1));
