@@ -21,6 +21,7 @@ using std::chrono::milliseconds;
 
 constexpr int kClosingPoll_ms = 2;
 constexpr int kOrphansPoll_ms = 1000;
+constexpr const char* kElsewhere = "cluster: used in a process that was forked from the one that made it (a daemon forks first)";
 
 }  // namespace
 
@@ -112,11 +113,15 @@ Result<void> Cluster::Impl::open(bool strict) noexcept {
 Cluster::Impl::~Impl() {
   *self_ = nullptr;
   if (abandoned_ || !supervisor_) return;
+  if (elsewhere()) {  // then the workers are the parent's
+    abandon();
+    return;
+  }
   if (successor_) end_upgrade("the cluster ended");
   supervisor_->end_all();
 }
 
-/// In a forked child: the primary's descriptors and mappings close here without a word to anybody.
+/// In a forked child, a worker or not: the primary's descriptors and mappings close here without a word to anybody.
 void Cluster::Impl::abandon() noexcept {
   abandoned_ = true;
   *self_ = nullptr;
@@ -147,6 +152,7 @@ Result<void> Cluster::Impl::watch_signals(UniqueFd signals, std::function<void(i
 }
 
 Result<uint32_t> Cluster::Impl::spawn(Recipe recipe) noexcept {
+  if (elsewhere()) return Error{EPERM, kElsewhere};
   if (phase_ != Phase::serving) return Error{ESHUTDOWN, "spawn: the cluster shuts down"};
   recipe.generation = generation_;
   last_recipe_ = recipe;
@@ -157,6 +163,7 @@ Result<uint32_t> Cluster::Impl::spawn(Recipe recipe) noexcept {
 
 /// While such a worker waits for the primary's answer, which its own thread is to give, the primary goes on.
 Result<Worker> Cluster::Impl::join() noexcept {
+  if (elsewhere()) return Error{EPERM, kElsewhere};
   if (phase_ != Phase::serving) return Error{ESHUTDOWN, "join: the cluster shuts down"};
   Recipe recipe;
   recipe.kind = WorkerKind::primary;
@@ -172,6 +179,7 @@ Result<Worker> Cluster::Impl::join() noexcept {
 }
 
 Result<void> Cluster::Impl::turn(milliseconds timeout) noexcept {
+  if (elsewhere()) return Error{EPERM, kElsewhere};
   tell_spawned();
   const int wanted = next_turn_ms();
   int wait = timeout.count() < 0 ? -1 : static_cast<int>(std::min<int64_t>(timeout.count(), 1'000'000'000));
@@ -198,6 +206,7 @@ Result<void> Cluster::Impl::turn(milliseconds timeout) noexcept {
 }
 
 void Cluster::Impl::prepare_to_be_polled() noexcept {
+  if (elsewhere()) return;
   loop_->flush();
   if (loop_->may_sleep() == EventLoop::Sleep::no) Doorbell::ring(doorbell_.fd());  // ourselves: there is work already
   const int wanted = next_turn_ms();
@@ -209,7 +218,7 @@ void Cluster::Impl::prepare_to_be_polled() noexcept {
 }
 
 void Cluster::Impl::wake_poller() noexcept {
-  if (!polled_) return;
+  if (!polled_ || elsewhere()) return;
   loop_->flush();
   Doorbell::ring(doorbell_.fd());
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <unistd.h>
+
 #include <array>
 #include <memory>
 #include <string>
@@ -75,6 +77,8 @@ class LB_HIDDEN Cluster::Impl {
   explicit Impl(Options options) noexcept : options_(std::move(options)) {}
   Result<void> open(bool strict) noexcept;
   void abandon() noexcept;
+  /// In a child that the program forked by itself what we have mapped is not there.
+  bool elsewhere() const noexcept { return ::getpid() != maker_; }
 
   void receive(WorkerRecord& worker) noexcept;
   void receive_messages(WorkerRecord& worker, bool all = false) noexcept;
@@ -143,6 +147,7 @@ class LB_HIDDEN Cluster::Impl {
   std::string admit_policy(const AdminRequest& request);
   void emit(Event::Kind kind, WorkerRecord& worker, Event event = {}) noexcept;
 
+  const pid_t maker_ = ::getpid();
   Options options_;
   Policy policy_;  // as the environment or the options last said
   std::string loop_reason_;

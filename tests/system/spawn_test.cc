@@ -2,11 +2,13 @@
 // What a forked worker is, and when forking is refused.
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/wait.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <functional>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -32,6 +34,44 @@ TEST(Spawn, is_refused_in_a_process_with_threads_and_works_once_they_are_gone) {
   one.join();
   another.join();
   ASSERT_TRUE(cluster.start(1, Style::blocking));
+  cluster.expect_clean_shutdown();
+}
+
+/// What the child does, in a process that the program forks beside its workers; its exit status.
+int in_own_child(const std::function<int()>& act) {
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(act());
+  int status = -1;
+  ::waitpid(child, &status, 0);
+  return status;
+}
+
+class OwnChild : public testing::TestWithParam<const char*> {};
+LB_FOR_EVERY_POLICY(OwnChild);
+
+TEST_P(OwnChild, ends_no_worker_of_its_parents_when_it_destroys_the_cluster) {
+  TestCluster cluster(GetParam());
+  ASSERT_TRUE(cluster.start(2, Style::watch));
+  EXPECT_EQ(in_own_child([&] {
+              { const Cluster gone = std::move(*cluster.operator->()); }
+              return 0;
+            }),
+            0);
+  cluster.expect_serves(4);
+  EXPECT_EQ(cluster.count(Event::Kind::exit), 0u);
+  cluster.expect_clean_shutdown();
+}
+
+TEST_P(OwnChild, is_told_that_the_cluster_is_not_its_own) {
+  TestCluster cluster(GetParam());
+  ASSERT_TRUE(cluster.start(1, Style::watch));
+  EXPECT_EQ(in_own_child([&] {
+              if (cluster->poll(std::chrono::milliseconds(0)).error().code != EPERM) return 1;
+              if (cluster->spawn([](Worker&) { return 0; }).error().code != EPERM) return 2;
+              return cluster->join().error().code == EPERM ? 0 : 3;
+            }),
+            0);
+  cluster.expect_serves(4);
   cluster.expect_clean_shutdown();
 }
 

@@ -145,7 +145,9 @@ struct Options {
 
 struct RunLoop;
 
-/// The primary: owns the listening sockets and supervises the workers. Single-threaded; used by the process that made it.
+/// The primary: owns the listening sockets and supervises the workers. Single-threaded; used by the process that made it, so a daemon
+/// forks first. In a child that the program forks by itself `poll`, `spawn` and `join` are refused (EPERM), and to destroy it does
+/// nothing to the workers.
 class LB_API Cluster {
  public:
   class Impl;
