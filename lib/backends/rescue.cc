@@ -12,7 +12,8 @@ namespace {
 constexpr int kRetry_ms = 20;               // a worker that does not read its control channel is told again
 constexpr uint64_t kSweep_ns = 90'000'000;  // two looks find a worker that does not come for its queue, within 200 ms
 constexpr uint64_t kIdleSweep_ns = 500'000'000;
-constexpr int kWaited = 2;  // looks in a row that found something queued that the adopter does not come for
+constexpr int kUnreadMax = 4;  // words of siblings that a worker has not come to read
+constexpr int kWaited = 2;     // looks in a row that found something queued that the adopter does not come for
 
 /// A socket whose worker is gone keeps its queue (and, under the kernel's hash, goes on getting connections); one whose worker drains
 /// or hangs may be in that queue for long.
@@ -33,30 +34,48 @@ void Rescue::nudge(uint32_t slot) noexcept {
   if (slots_[slot].nudged_at != now && tell(*slots_[slot].seat, Act::nudge, 0)) slots_[slot].nudged_at = now;
 }
 
+/// What a worker that is at something long does not read counts as on its way, and for want of privileges no more descriptors than
+/// RLIMIT_NOFILE may be (ETOOMANYREFS): then no further worker could be started, when it is needed most.
+bool Rescue::reads(Slot& slot) noexcept {
+  const uint64_t now = heartbeat(slot.seat->slot);
+  if (std::exchange(slot.introduced_at, now) != now) slot.unread = 0;
+  return slot.unread < kUnreadMax;
+}
+
 /// In runs of neighbouring slots. False if not all could be told: then it is told all of it again.
 bool Rescue::tell_of_siblings(Slot& slot) noexcept {
   std::vector<int> run;
   bool told = true;
-  uint32_t next_place = *slot.introduced;
+  bool some = false;
   for (uint32_t i = 0; i <= slots_.size(); ++i) {
     const bool sibling = i < slots_.size() && slots_[i].socket && &slots_[i] != &slot && slots_[i].place >= *slot.introduced;
     if (!run.empty() && (!sibling || run.size() == kFdsMax)) {
-      told &= tell(*slot.seat, Act::siblings, i - static_cast<uint32_t>(run.size()), run);
+      const bool sent = tell(*slot.seat, Act::siblings, i - static_cast<uint32_t>(run.size()), run);
+      told &= sent;
+      some |= sent;
       run.clear();
     }
-    if (!sibling) continue;
-    run.push_back(slots_[i].socket.get());
-    next_place = std::max(next_place, slots_[i].place + 1);
+    if (sibling) run.push_back(slots_[i].socket.get());
   }
-  if (told) slot.introduced = next_place;
+  slot.unread += some ? 1 : 0;
   return told;
 }
 
 void Rescue::introduce_all() noexcept {
   strangers_ = false;
-  for (Slot& slot : slots_)
-    if (slot.introduced && !slot.leaving) strangers_ |= !tell_of_siblings(slot);
-  owing_ |= strangers_;
+  uint32_t places = 0;
+  for (const Slot& slot : slots_)
+    if (slot.socket) places = std::max(places, slot.place + 1);
+  for (Slot& slot : slots_) {
+    if (!slot.introduced || slot.leaving || *slot.introduced == places) continue;
+    if (!reads(slot)) {
+      strangers_ = true;  // at a sweep, or whatever turn comes first
+    } else if (tell_of_siblings(slot)) {
+      slot.introduced = places;
+    } else {
+      strangers_ = owing_ = true;
+    }
+  }
 }
 
 void Rescue::adopt_orphans() noexcept {

@@ -20,6 +20,8 @@ struct Slot {
   bool leaving = false;                ///< its worker drains
   bool hung = false;                   ///< out of the pick: its worker does not come for it
   std::optional<uint32_t> introduced;  ///< its worker listens, and knows the siblings whose place is less
+  uint64_t introduced_at = 0;          ///< its worker's heartbeat when it was last told of some
+  int unread = 0;                      ///< how often it was told since then
   int waited = 0;                      ///< looks in a row that found something queued in spite of its adopter
   uint64_t adopt_told_at = 0;          ///< its adopter's heartbeat when that was told
   int stuck = 0;                       ///< looks in a row that found something queued and the worker not coming for it
@@ -32,6 +34,7 @@ struct Slot {
     seat.reset();
     leaving = hung = false;
     introduced.reset();
+    unread = 0;
     stuck = 0;
     nudged_at.reset();
   }
@@ -71,6 +74,7 @@ class Rescue {
   /// A control message about one slot; false when the worker does not read what it has.
   bool tell(const Seat& seat, Act act, uint32_t slot, std::span<const int> fds = {}) noexcept;
   bool tell_of_siblings(Slot& slot) noexcept;
+  bool reads(Slot& slot) noexcept;
   void introduce_all() noexcept;
   void tell_to_disown(const Seat& seat, uint32_t slot) noexcept;
   const Slot* least_loaded(uint32_t orphan, std::span<const Slot* const> but) const noexcept;

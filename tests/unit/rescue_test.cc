@@ -50,7 +50,7 @@ class Rescued : public testing::Test {
     } while (!waits_at(slot));
   }
 
-  TestSurroundings around_{4};
+  TestSurroundings around_{12};
   std::unique_ptr<EndpointBackend> backend_;
   std::vector<UniqueFd> clients_;
 };
@@ -145,13 +145,29 @@ TEST_F(Rescued, worker_is_told_of_all_its_siblings_at_once_and_of_a_later_one_al
 TEST_F(Rescued, siblings_for_which_the_channel_has_no_room_follow_later) {
   open("reuseport", 2);
   around_.deaf = {1};
-  drive(*backend_, 1);
+  drive(*backend_, kSweeps);
   EXPECT_EQ(around_.count(1, Act::siblings), 0);
   EXPECT_EQ(around_.count(2, Act::siblings), 1);
   around_.deaf.clear();
   drive(*backend_, kSweeps);
   EXPECT_EQ(around_.count(1, Act::siblings), 1);
   EXPECT_EQ(around_.count(2, Act::siblings), 1) << "has had it";
+}
+
+TEST_F(Rescued, worker_that_reads_nothing_is_told_of_few_siblings_until_it_does) {
+  open("reuseport", 2);
+  for (uint32_t slot = 2; slot < 12; ++slot) {
+    start(slot, slot + 1);
+    drive(*backend_, 1);
+    for (uint32_t other = 1; other < slot; ++other) around_.beat(other);
+  }
+  EXPECT_EQ(around_.count(1, Act::siblings), 4);
+  EXPECT_EQ(around_.count(2, Act::siblings), 11) << "of slot 0 and what is behind its own at first, then of one at a time";
+  around_.said.clear();
+  around_.beat(0);
+  drive(*backend_, kSweeps);
+  ASSERT_EQ(around_.count(1, Act::siblings), 1);
+  EXPECT_EQ(around_.said.front().slot, 6u) << "of all that have come since";
 }
 
 TEST_F(Rescued, worker_in_a_slot_that_is_used_again_is_told_of_its_siblings_anew) {
