@@ -158,14 +158,14 @@ TEST_F(Rescued, worker_that_reads_nothing_is_told_of_few_siblings_until_it_does)
   open("reuseport", 2);
   for (uint32_t slot = 2; slot < 12; ++slot) {
     start(slot, slot + 1);
-    drive(*backend_, 1);
+    backend_->turn();
     for (uint32_t other = 1; other < slot; ++other) around_.beat(other);
   }
   EXPECT_EQ(around_.count(1, Act::siblings), 4);
   EXPECT_EQ(around_.count(2, Act::siblings), 11) << "of slot 0 and what is behind its own at first, then of one at a time";
   around_.said.clear();
   around_.beat(0);
-  drive(*backend_, kSweeps);
+  backend_->turn();
   ASSERT_EQ(around_.count(1, Act::siblings), 1);
   EXPECT_EQ(around_.said.front().slot, 6u) << "of all that have come since";
 }
