@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <unistd.h>
-
 #include <array>
 #include <memory>
 #include <string>
@@ -19,6 +17,7 @@
 #include "primary/supervisor.hh"
 #include "sys/doorbell.hh"
 #include "sys/event_loop.hh"
+#include "sys/forked.hh"
 #include "wire/scoreboard.hh"
 #include "wire/user_channel.hh"
 
@@ -78,7 +77,7 @@ class LB_HIDDEN Cluster::Impl {
   Result<void> open(bool strict) noexcept;
   void abandon() noexcept;
   /// In a child that the program forked by itself what we have mapped is not there.
-  bool elsewhere() const noexcept { return ::getpid() != maker_; }
+  bool elsewhere() const noexcept { return fork_depth() != made_at_; }
 
   void receive(WorkerRecord& worker) noexcept;
   void receive_messages(WorkerRecord& worker, bool all = false) noexcept;
@@ -147,7 +146,7 @@ class LB_HIDDEN Cluster::Impl {
   std::string admit_policy(const AdminRequest& request);
   void emit(Event::Kind kind, WorkerRecord& worker, Event event = {}) noexcept;
 
-  const pid_t maker_ = ::getpid();
+  const unsigned made_at_ = fork_depth();
   Options options_;
   Policy policy_;  // as the environment or the options last said
   std::string loop_reason_;

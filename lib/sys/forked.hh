@@ -8,6 +8,10 @@
 
 namespace lb {
 
+/// How many forks this process is away from the one in which that was first asked: unlike getpid(2), without a system call. A child of
+/// clone(2) by itself, for which the C library runs no handlers (pthread_atfork(3)), is not told apart from its parent.
+unsigned fork_depth() noexcept;
+
 /// Closes them, a run of neighbours at a time (close_range(2), 5.9); each must be open.
 void close_all(std::vector<int> fds) noexcept;
 
