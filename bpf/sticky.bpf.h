@@ -77,7 +77,7 @@ static __always_inline __u64 draw(__u32 slot, __u32 client)
 	return (x >> 1 & ~(__u64)(LB_MAX_SLOTS - 1)) | slot;
 }
 
-/* The best of eight neighbours. `eight`: the first slot, and a bit above 16 for each that is ready; its own function, as in choose.bpf.h. */
+/* The best of eight neighbours. `eight`: the first slot, and a bit above 16 for each that is ready; its own function, as in walk.bpf.h. */
 __noinline __u64 draw_eight(__u64 best, __u32 eight, __u32 client)
 {
 	__u32 first = eight & (LB_MAX_SLOTS - 8);
