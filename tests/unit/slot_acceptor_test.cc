@@ -7,6 +7,7 @@
 #include "surroundings.hh"
 #include "sys/socket.hh"
 #include "worker/acceptor.hh"
+#include "worker/slot_queues.hh"
 
 namespace lb::test {
 namespace {
@@ -55,6 +56,11 @@ class SlotAcceptor : public testing::Test {
   }
   std::atomic<uint64_t>& picks(uint32_t slot) { return atomic(static_cast<lb_slot_picks*>(picks_.get())[slot].picks); }
   std::atomic<uint32_t>& taken(uint32_t slot) { return atomic(static_cast<lb_slot_taken*>(taken_.get())[slot].taken); }
+  /// One more pick of a slot, made so long ago.
+  void pick(uint32_t slot, Ticks ago) {
+    atomic(static_cast<lb_slot_picks*>(picks_.get())[slot].made_at[picks(slot) % LB_PICK_TIMES]).store(now_ticks() - ago);
+    ++picks(slot);
+  }
   bool takes_one() {
     auto one = acceptor_->take(true);
     return one && *one;
@@ -122,6 +128,22 @@ TEST_F(SlotAcceptor, who_finds_its_queue_empty_sets_right_that_more_was_taken_th
   taken(0) = 1'000'000;
   EXPECT_FALSE(takes_one());
   EXPECT_EQ(taken(0), 10u);
+}
+
+/// The second time it has just looked, and goes by what it saw then: what waits at home now is younger.
+TEST_F(SlotAcceptor, takes_one_elsewhere_before_its_own_as_soon_as_that_has_waited_clearly_longer) {
+  have_program();
+  const auto first = connect_to(local_address(own_.get()).value());
+  const auto second = connect_to(local_address(own_.get()).value());
+  const auto elsewhere = connect_to(local_address(other_.get()).value());
+  pick(0, 100'000);
+  pick(1, 100'500);
+  EXPECT_TRUE(takes_one());
+  EXPECT_EQ(taken(0), 1u);
+  pick(0, 0);
+  EXPECT_TRUE(takes_one());
+  EXPECT_EQ(taken(1), 1u);
+  EXPECT_EQ(taken(0), 1u);
 }
 
 TEST_F(SlotAcceptor, does_not_ask_the_kernel_for_more_than_was_picked_when_it_looks_elsewhere) {
